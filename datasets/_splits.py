@@ -1,0 +1,57 @@
+"""Who goes where: train, validation and test by patient, and the shares of made-up sites."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SITES = tuple(f"{site}/{sites}" for sites in range(2, 6) for site in range(1, sites + 1))
+"""Parts named 'site/sites': '2/3' is the second of three made-up sites, counted from 1."""
+
+Rows = NDArray[np.int64]
+
+
+class Division(NamedTuple):
+    """Row numbers, each int64 [rows], ascending; no patient is in two."""
+
+    train: Rows
+    validation: Rows
+    test: Rows
+
+
+def divide(
+    labels: NDArray[np.int32],
+    groups: NDArray[np.int64],
+    *,
+    test: float,
+    validation: float,
+    random: np.random.Generator,
+) -> Division:
+    """Patients at random into three splits, each with its share of every label.
+
+    Args:
+        labels: int32 [rows]. A patient with several counts under the largest, so that one
+            positive row makes a positive patient.
+        groups: int64 [rows], the patient.
+        test: Share of the patients.
+        validation: Share of those that ``test`` leaves.
+        random: Decides who goes where; used up in the order of the labels.
+    """
+    patients, member = np.unique(groups, return_inverse=True)
+    label = np.full(len(patients), -1, dtype=np.int32)
+    np.maximum.at(label, member, labels)
+    place = np.zeros(len(patients), dtype=np.int8)
+    for value in np.unique(label):
+        shuffled = random.permutation(np.flatnonzero(label == value))
+        tests = round(test * len(shuffled))
+        validations = round(validation * (len(shuffled) - tests))
+        place[shuffled[:tests]] = 2
+        place[shuffled[tests : tests + validations]] = 1
+    rows = place[member]
+    return Division(*(np.flatnonzero(rows == split) for split in range(3)))
+
+
+def numbered(part: str) -> tuple[int, int]:
+    """(site, sites) of a part in SITES; site counts from 0 here."""
+    site, sites = part.split("/")
+    return int(site) - 1, int(sites)

@@ -1,0 +1,102 @@
+"""What an operator can be told went wrong, with a remedy and an exit code.
+
+OperatorError
+├── RunError         1  a run failed, or a verification did not hold
+├── UsageError       2  a flag, a file edited by hand, a command out of place
+├── NetworkError     3  unreachable, port in use
+├── BusyError        4  locked by another process
+├── TrustError       5  identity, signature or approval
+├── DataError        6  data, journal or manifest is not what it should be
+├── PrivacyError     7  a privacy gate closed
+├── ResourceError    8  disk, memory, file system
+└── QuorumError      9  too few sites, or too late
+"""
+
+from typing import Any, ClassVar
+
+
+class OperatorError(Exception):
+    """Something an operator can act on: what happened, what to do, never a traceback.
+
+    Attributes:
+        exit_code: What a headless command ends with; part of the interface.
+        remedy: The next step, as a sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+    def to_json(self) -> dict[str, Any]:
+        """The same words for a script: error, message, remedy, exit_code."""
+        return {
+            "error": type(self).__name__,
+            "message": str(self),
+            "remedy": self.remedy,
+            "exit_code": self.exit_code,
+        }
+
+
+class RunError(OperatorError):
+    """A run failed, or a verification did not hold."""
+
+    exit_code = 1
+
+
+class UsageError(OperatorError):
+    """A flag, a hand-edited file or a command out of place."""
+
+    exit_code = 2
+
+
+class NetworkError(OperatorError):
+    """A host that does not answer, or a port that is taken."""
+
+    exit_code = 3
+
+
+class BusyError(OperatorError):
+    """Another process holds what this one needs."""
+
+    exit_code = 4
+
+
+class TrustError(OperatorError):
+    """An identity, a signature or an approval does not hold."""
+
+    exit_code = 5
+
+
+class DataError(OperatorError):
+    """Data, a journal or a manifest is not what it should be."""
+
+    exit_code = 6
+
+
+class PrivacyError(OperatorError):
+    """A privacy gate closed; nothing left the site."""
+
+    exit_code = 7
+
+
+class ResourceError(OperatorError):
+    """Disk, memory or file system cannot carry the work."""
+
+    exit_code = 8
+
+
+class QuorumError(OperatorError):
+    """Too few sites answered, or too late."""
+
+    exit_code = 9
+
+
+_BY_NAME = {kind.__name__: kind for kind in OperatorError.__subclasses__()}
+
+
+def from_json(document: dict[str, Any]) -> OperatorError:
+    """The error that another fedtui process put into words with ``to_json``."""
+    kind = _BY_NAME.get(str(document.get("error")), RunError)
+    return kind(str(document.get("message")), remedy=str(document.get("remedy")))

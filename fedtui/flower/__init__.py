@@ -1,0 +1,1 @@
+"""The front door that Flower's machinery comes through: agent, trainer and coordinator."""

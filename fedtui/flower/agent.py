@@ -1,0 +1,293 @@
+"""The agent: the one long-lived process of a site. It is the Flower node, and keeps a trainer.
+
+The link thread (the main one) attaches, pulls work, has it done and pushes the answer; whenever
+anything goes wrong it attaches again and the coordinator re-issues what is missing. A second
+thread reports progress and takes over the federation's news, once a second, whatever the first does.
+"""
+
+import json
+import logging
+import os
+import random
+import secrets
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+from flwr.app import Error as FlowerError
+
+from fedtui import __version__, events, keys, processes, site
+from fedtui.errors import OperatorError, TrustError
+from fedtui.flower import crash
+from fedtui.flower.client import Assignment, SiteClient, create_app
+from fedtui.flower.link import Link, LinkError
+from fedtui.flower.node import HEARTBEAT_SECONDS, Node
+from fedtui.flower.release import Exit
+from fedtui.flower.work import Key, Work
+from fedtui.flower.workbench import Workbench
+from fedtui.journal import Journal
+from fedtui.processes import Lock
+from fedtui.site import Home
+
+REPORT_SECONDS = 1.0
+WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
+_BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
+FAILED = 100  # Flower error code of an answer that is one of our own named errors
+
+
+class Agent:
+    """One site's agent, from its home."""
+
+    def __init__(self, home: Home) -> None:
+        logging.getLogger("flwr").setLevel(logging.WARNING)
+        self._home = home
+        self._site = site.load(home)
+        membership = site.load_membership(home)
+        key = keys.load_private(home.keys / "node.key")
+        self._lock = Lock(home, "agent")
+        self._journal = Journal(home.journal, source="agent")
+        self._link = Link(membership, site=self._site.name, key=key)
+        self._node = Node(membership, key)
+        self._work = Work(home.work)
+        self._bench = Workbench(
+            home,
+            self._site.name,
+            on_start=lambda pid, device: self._journal_trainer(pid, device),
+            on_end=lambda cause: self._append(events.ProcessEnded(process="trainer", cause=cause)),
+        )
+        exit = Exit(
+            self._journal,
+            minimum_cell=self._site.limits.minimum_cell,
+            recipient=f"coordinator {membership.address}",
+        )
+        self._exit = exit
+        self._app = create_app(self._client, exit, site=self._site.name)
+        self._current: SiteClient | None = None
+        self._boot = secrets.token_hex(8)
+        self._attempt = 0
+        self._epoch = ""
+        self._link_code: str | None = None  # None before the first news of the link
+        self._progress: events.TrainingProgressed | None = None
+        self._state: dict[str, Any] = {"state": "waiting"}
+        self._changed = threading.Lock()
+
+    def run(self) -> None:
+        """Serve until SIGTERM."""
+        self._append(events.ProcessStarted(process="agent", pid=os.getpid(), version=__version__))
+        orders = {"ping": lambda _: {"pid": os.getpid()}, "status": lambda _: self._status()}
+        server = processes.take_orders(self._home, "agent", orders, self._journal)
+        processes.keep_supervised(self._home)
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGINT, _end)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._bench.warm()
+        for target, name in ((self._report_for_ever, "report"), (self._beat_for_ever, "heartbeat")):
+            threading.Thread(target=target, name=name, daemon=True).start()
+        try:
+            self._serve()
+        finally:
+            server.close()
+            self._bench.close()
+            self._append(events.ProcessEnded(process="agent", cause="stopped"))
+
+    # The link thread.
+
+    def _serve(self) -> None:
+        failures = 0
+        while True:
+            try:
+                self._attach()
+                failures = 0
+                while self._step():
+                    pass
+            except LinkError as error:
+                self._link_changed(error)
+                failures += 1
+                pause = min(_BACKOFF_CAP, 0.1 * 2 ** min(failures, 10))
+                time.sleep(pause * random.uniform(0.7, 1.0))
+            except TrustError as error:
+                self._link_changed(LinkError("untrusted", str(error), remedy=error.remedy))
+                time.sleep(_BACKOFF_CAP)
+
+    def _attach(self) -> None:
+        """Introduce this site; the coordinator re-issues whatever it has not been answered."""
+        self._attempt += 1
+        body = {
+            "boot": self._boot,
+            "attempt": self._attempt,
+            "version": __version__,
+            "held": self._work.held(),
+        }
+        answer = self._link.post("/fedtui/attach", body)
+        self._node.node_id, self._epoch = int(answer["node_id"]), answer["epoch"]
+        self._node.heartbeat()
+        self._link_changed(None)
+
+    def _step(self) -> bool:
+        """One message, or one wait for it; False when the coordinator is a new one."""
+        pulled = self._node.pull()
+        if pulled is not None:
+            self._handle(*pulled)
+            return True
+        answer = self._link.post(
+            "/fedtui/wait", {"seconds": WAIT_SECONDS}, timeout=WAIT_SECONDS + 10
+        )
+        return bool(answer["epoch"] == self._epoch)
+
+    def _handle(self, head: Message, tree: Any) -> None:
+        traffic = self._node.traffic
+        sent, received = traffic.sent, traffic.received
+        began = time.monotonic()
+        message = self._node.fetch(head, tree)
+        pulled = time.monotonic()
+        key = _key(message)
+        crash.point("agent.pulled", key.round)
+        self._append(
+            events.WorkReceived(
+                run=key.run, round=key.round, phase=key.phase, bytes=traffic.received - received
+            )
+        )
+        self._state = {"state": key.phase, "run": key.run, "round": key.round}
+        try:
+            reply = self._reply(message, key)
+            answered = time.monotonic()
+            self._state = {"state": "sending", "run": key.run, "round": key.round}
+            self._node.push(reply)
+        finally:
+            self._state = {"state": "waiting"}
+            self._progress = None
+        metrics = dict(reply.content["metrics"]) if reply.has_content() else {}
+        trained = self._current.seconds if self._current else 0.0
+        self._append(
+            events.WorkAnswered(
+                run=key.run,
+                round=key.round,
+                phase=key.phase,
+                examples=int(metrics.pop("num-examples", 0)),
+                metrics={
+                    name: float(value) for name, value in metrics.items() if name != "seconds"
+                },
+                seconds={
+                    "pull": round(pulled - began, 4),
+                    "work": round(answered - pulled - trained, 4),
+                    "train": round(trained, 4),
+                    "push": round(time.monotonic() - answered, 4),
+                },
+                bytes_received=traffic.received - received,
+                bytes_sent=traffic.sent - sent,
+            )
+        )
+
+    def _reply(self, message: Message, key: Key) -> Message:
+        context = Context(
+            run_id=message.metadata.run_id,
+            node_id=self._node.node_id,
+            node_config={},
+            state=RecordDict(),
+            run_config={},
+        )
+        try:
+            return self._app(message, context)
+        except OperatorError as error:
+            self._append(
+                events.WorkFailed(
+                    run=key.run,
+                    round=key.round,
+                    phase=key.phase,
+                    cause=str(error),
+                    remedy=error.remedy,
+                )
+            )
+            return Message(FlowerError(FAILED, json.dumps(error.to_json())), reply_to=message)
+
+    def _client(self, assignment: Assignment) -> SiteClient:
+        self._current = SiteClient(
+            assignment,
+            site=site.load(self._home),  # read anew: an operator may have mended it
+            work=self._work,
+            bench=self._bench,
+            on_progress=self._progressed,
+        )
+        return self._current
+
+    # The report thread.
+
+    def _report_for_ever(self) -> None:
+        while True:
+            time.sleep(REPORT_SECONDS)
+            try:
+                self._report()
+            except (LinkError, TrustError):  # the link thread names it; this one tries again
+                continue
+
+    def _report(self) -> None:
+        progress, self._progress = self._progress, None
+        own = self._site.coordinates  # then the coordinator writes into this very journal
+        body = {
+            "boot": self._boot,
+            "state": self._state,
+            "progress": events.to_fields(self._exit.progress(progress)) if progress else None,
+            "after": None if own else self._journal.last_origin(),
+        }
+        answer = self._link.post("/fedtui/report", body)
+        news = [(events.from_fields(item["event"]), int(item["seq"])) for item in answer["news"]]
+        if news:
+            self._journal.append_all(news)
+
+    def _beat_for_ever(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT_SECONDS / 2)
+            if self._node.node_id:
+                try:
+                    self._node.heartbeat()
+                except LinkError:  # the link thread meets and names the same trouble
+                    continue
+
+    # Shared.
+
+    def _progressed(self, event: events.TrainingProgressed) -> None:
+        self._progress = event
+        self._append(event)
+
+    def _link_changed(self, error: LinkError | None) -> None:
+        code = "" if error is None else error.code
+        with self._changed:
+            if code == self._link_code:
+                return
+            self._link_code = code
+        cause = "attached" if error is None else f"{error}. {error.remedy}"
+        self._append(events.LinkChanged(up=error is None, code=code, cause=cause))
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "trainer": self._bench.pid,
+            "link": "up" if self._link_code == "" else self._link_code or "starting",
+            **self._state,
+        }
+
+    def _journal_trainer(self, pid: int, device: dict[str, Any]) -> None:
+        self._append(events.ProcessStarted(process="trainer", pid=pid, version=__version__))
+        self._append(events.DeviceReported(**device))
+
+    def _append(self, event: events.Event) -> None:
+        self._journal.append(event)
+
+
+def _key(message: Message) -> Key:
+    config = message.content["config"]
+    phase: Any = config["phase"]
+    return Key(str(config["run"]), int(config["round"]), phase)  # type: ignore[arg-type]
+
+
+def _end(*_: object) -> None:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    home = Home(Path(sys.argv[1]))
+    sys.exit(processes.carry(home, "agent", lambda: Agent(home).run()))

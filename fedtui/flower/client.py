@@ -1,0 +1,275 @@
+"""What this site does when Flower calls: a genuine ``NumPyClient`` behind a ``ClientApp``.
+
+Every message carries the whole study; the site checks it anew each time against what it would
+compute itself, so a changed study, other numeric code or a stranger's data set is refused.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.client import NumPyClient
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from fedtui import events
+from fedtui import study as studies
+from fedtui.errors import DataError, TrustError
+from fedtui.flower import arrays, crash, work
+from fedtui.flower.release import Exit
+from fedtui.flower.vectors import RefusedError, Vector
+from fedtui.flower.work import Answer, Key, Work
+from fedtui.flower.workbench import Workbench
+from fedtui.site import Site
+from fedtui.study import Study
+from models import Manifest, ModelError
+
+Config = dict[str, Any]
+_FIELDS = ("manifest", "features", "classes", "statistics")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One message's order, checked: which study, which piece of work, on what terms.
+
+    Attributes:
+        normalisation: Agreed mean and deviation, float64 [features] each, or None.
+        size: Number of parameters, 0 in round 0, before there is a manifest.
+        initial: Whether this site is to draw the first model.
+    """
+
+    key: Key
+    study: Study
+    text: str
+    fingerprint: str
+    normalisation: tuple[list[float], list[float]] | None
+    size: int
+    initial: bool
+
+
+def read_assignment(config: Mapping[str, Any], *, site: str) -> Assignment:
+    """The checked order in a message's ConfigRecord.
+
+    Raises:
+        TrustError: the study is not what its fingerprint says here, or does not name this site.
+        DataError: the manifest cannot be read.
+    """
+    text = str(config["study"])
+    study = studies.parse(text.encode())
+    own = studies.fingerprint(study)
+    if own != config["fingerprint"]:
+        raise TrustError(
+            f"Study {study.id} has fingerprint {own[:12]} here and "
+            f"{str(config['fingerprint'])[:12]} at the coordinator.",
+            remedy="Bring both to the same fedtui: the numeric code differs, or the study was changed.",
+        )
+    if site not in study.sites:
+        raise TrustError(
+            f"Study {study.id} does not name this site.", remedy="Ask for a study that does."
+        )
+    size = 0
+    if config["manifest"]:
+        try:
+            size = Manifest.from_json(json.loads(str(config["manifest"]))).size
+        except (ValueError, ModelError) as error:
+            raise DataError(
+                "The coordinator's manifest cannot be read.",
+                remedy="Check that both run the same fedtui.",
+            ) from error
+    normalisation = None
+    if config["normalisation"]:
+        mean, deviation = np.frombuffer(config["normalisation"], dtype="<f8").reshape(2, -1)
+        normalisation = (mean.tolist(), deviation.tolist())
+    return Assignment(
+        key=Key(str(config["run"]), int(config["round"]), config["phase"]),
+        study=study,
+        text=text,
+        fingerprint=own,
+        normalisation=normalisation,
+        size=size,
+        initial=bool(config["initial"]),
+    )
+
+
+class SiteClient(NumPyClient):
+    """One assignment at this site: answered from the store, or worked out by the trainer."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        *,
+        site: Site,
+        work: Work,
+        bench: Workbench,
+        on_progress: Callable[[events.TrainingProgressed], None],
+    ) -> None:
+        self._assignment, self._site = assignment, site
+        self._work, self._bench, self._on_progress = work, bench, on_progress
+        self._vector: Vector | None = None
+        self.seconds = 0.0
+        self.repeated = False
+
+    def get_properties(self, config: Config) -> Config:
+        """What this site brings to the study: manifest, schema, count, sum, square."""
+        answer, vector = self._answer(None)
+        self._vector = vector
+        return {**answer.fields, "examples": answer.examples}
+
+    def get_parameters(self, config: Config) -> list[Vector]:
+        """The first model, where this site was asked to draw it."""
+        return [] if self._vector is None else [self._vector]
+
+    def fit(
+        self, parameters: list[NDArray[Any]], config: Config
+    ) -> tuple[list[Vector], int, Config]:
+        """One round of local work from the joint model."""
+        answer, vector = self._answer(parameters[0])
+        assert vector is not None
+        return [vector], answer.examples, dict(answer.metrics)
+
+    def evaluate(self, parameters: list[NDArray[Any]], config: Config) -> tuple[float, int, Config]:
+        """The joint model on this site's own test examples."""
+        answer, _ = self._answer(parameters[0])
+        return answer.metrics.get("loss", 0.0), answer.examples, dict(answer.metrics)
+
+    def _answer(self, vector: Vector | None) -> tuple[Answer, Vector | None]:
+        task = self._assignment
+        terms = json.dumps([task.normalisation, task.initial]).encode()
+        question = work.question(task.fingerprint, vector, terms)
+        if stored := self._work.answer(task.key, question):
+            self.repeated = True
+            return stored
+        self._work.begin(task.key, vector)
+        crash.point("agent.persisted", task.key.round)
+        self._work.finish(task.key, answer := self._compute(question))
+        crash.point("agent.answered", task.key.round)
+        self.seconds = answer.seconds
+        result = self._work.answer(task.key, question)
+        if result is None:
+            raise DataError(
+                "The trainer's answer was damaged on its way to the disk.",
+                remedy="Check the disk under the home, then start the run again.",
+            )
+        return result
+
+    def _compute(self, question: str) -> Answer:
+        task = self._assignment
+        source = self._site.data.get(task.study.data)
+        if source is None:
+            raise DataError(
+                f"This site offers no data set '{task.study.data}'.",
+                remedy=f"Add [data.{task.study.data}] to site.toml if it should take part.",
+            )
+        order = {
+            "do": task.key.phase,
+            "study": task.text,
+            "source": {"path": str(source.path) if source.path else None, "part": source.part},
+            "round": task.key.round,
+            "normalisation": task.normalisation,
+            "initial": task.initial,
+            "input": str(self._work.input(task.key)),
+            "output": str(self._work.output(task.key)),
+        }
+
+        batch = int(task.study.training.get("batch", 0))
+
+        def progress(step: int, steps: int, loss: float | None) -> None:
+            self._on_progress(
+                events.TrainingProgressed(
+                    run=task.key.run,
+                    round=task.key.round,
+                    site=self._site.name,
+                    step=step,
+                    steps=steps,
+                    loss=loss,
+                    examples=step * batch,
+                )
+            )
+
+        done = self._bench.do(order, progress)
+        fields = {name: done[name] for name in _FIELDS if name in done}
+        return Answer(
+            question=question,
+            examples=done["examples"],
+            metrics={k: v for k, v in done.get("metrics", {}).items() if v is not None},
+            seconds=done.get("seconds", 0.0),
+            fields=fields,
+            vector=done.get("vector", ""),
+        )
+
+
+def create_app(
+    make_client: Callable[[Assignment], SiteClient],
+    exit: Exit,
+    *,
+    site: str,
+) -> ClientApp:
+    """The ClientApp of this site: the only code that a Flower message can reach."""
+    app = ClientApp()
+
+    def parameters(message: Message, size: int) -> list[NDArray[Any]]:
+        try:
+            return [arrays.from_record(message.content["arrays"], size=size)]  # type: ignore[arg-type]
+        except RefusedError as error:
+            raise DataError(
+                f"The joint model does not fit the manifest: {error}",
+                remedy="Check that the coordinator and this site run the same fedtui.",
+            ) from error
+
+    @app.query()
+    def prepare(message: Message, _: Context) -> Message:
+        config = dict(message.content["config"])
+        task = read_assignment(config, site=site)
+        client = make_client(task)
+        properties = client.get_properties(config)
+        first = client.get_parameters(config)
+        statistics = {
+            name: np.asarray(values, dtype=np.float64)
+            for name, values in properties["statistics"].items()
+        }
+        return exit.release(
+            task.key,
+            task.fingerprint,
+            reply_to=message,
+            examples=properties["examples"],
+            metrics={"seconds": client.seconds},
+            vector=first[0] if first else None,
+            statistics=statistics,
+            fields={
+                name: json.dumps(properties[name]) for name in ("manifest", "features", "classes")
+            },
+        )
+
+    @app.train()
+    def train(message: Message, _: Context) -> Message:
+        config = dict(message.content["config"])
+        task = read_assignment(config, site=site)
+        client = make_client(task)
+        vectors, examples, metrics = client.fit(parameters(message, task.size), config)
+        return exit.release(
+            task.key,
+            task.fingerprint,
+            reply_to=message,
+            examples=examples,
+            metrics={**metrics, "seconds": client.seconds},
+            vector=vectors[0],
+        )
+
+    @app.evaluate()
+    def evaluate(message: Message, _: Context) -> Message:
+        config = dict(message.content["config"])
+        task = read_assignment(config, site=site)
+        client = make_client(task)
+        _, examples, metrics = client.evaluate(parameters(message, task.size), config)
+        return exit.release(
+            task.key,
+            task.fingerprint,
+            reply_to=message,
+            examples=examples,
+            metrics={**metrics, "seconds": client.seconds},
+        )
+
+    return app

@@ -1,0 +1,165 @@
+"""The coordinator: one process, one TLS port, Flower's Fleet and our routes, one run at a time.
+
+Everything that must last is on disk: roster, runs, checkpoints, journal. After any end the process
+finds unfinished runs in its journal and goes on with them by itself, under the same run id.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from fedtui import __version__, events, keys, processes, site
+from fedtui.errors import NetworkError
+from fedtui.flower.fleet import Fleet
+from fedtui.flower.gate import Gate
+from fedtui.flower.presence import Presence
+from fedtui.flower.routes import Routes, guard
+from fedtui.flower.runs import Runs
+from fedtui.journal import Journal
+from fedtui.processes import Lock
+from fedtui.site import Home
+
+
+class Coordinator:
+    """One federation's coordinator, from its home."""
+
+    def __init__(self, home: Home) -> None:
+        logging.getLogger("flwr").setLevel(logging.WARNING)  # its rounds are in our journal
+        self._home = home
+        self._site = site.load(home)
+        self._lock = Lock(home, "coordinator")
+        self._journal = Journal(home.journal, source="coordinator")
+        self._fleet, self._gate = Fleet(), Gate()
+        self._presence = Presence(self._journal)
+        self._enrol_roster()
+        self._routes = Routes(
+            gate=self._gate,
+            fleet=self._fleet,
+            presence=self._presence,
+            journal=self._journal,
+            site=self._site.name,
+            epoch=secrets.token_hex(8),
+        )
+        self._runs = Runs(home, self._journal, self._fleet, self._presence)
+        self._listener = _bind(self._site.coordinator.host, self._site.coordinator.port)
+
+    def run(self) -> None:
+        """Serve until SIGTERM."""
+        self._journal.append(
+            events.ProcessStarted(process="coordinator", pid=os.getpid(), version=__version__)
+        )
+        orders = {
+            "ping": lambda _: {"pid": os.getpid()},
+            "status": lambda _: self._status(),
+            "enrol": lambda _: self._enrol_roster(),
+            "run": self._submit,
+            "stop": lambda request: self._runs.stop(str(request["run"] or "")),
+            "pause": lambda request: self._runs.pause(str(request["run"] or ""), paused=True),
+            "resume": lambda request: self._runs.pause(str(request["run"] or ""), paused=False),
+        }
+        keys_folder = self._home.keys
+        server = _Server(
+            self._routes,
+            uvicorn.Config(
+                guard(self._fleet.app(), self._routes.app(), on_push=self._fleet.notify),
+                ssl_keyfile=str(keys_folder / "server.key"),
+                ssl_certfile=str(keys_folder / "server.pem"),
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                ws="none",
+                timeout_keep_alive=75,  # above WAIT_SECONDS of the agents, so connections live on
+                timeout_graceful_shutdown=1,
+            ),
+        )
+        server.config.load()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        order_socket = processes.take_orders(self._home, "coordinator", orders, self._journal)
+        processes.keep_supervised(self._home)
+        threading.Thread(target=self._watch, name="presence", daemon=True).start()
+        self._runs.begin()
+        try:
+            server.run(sockets=[self._listener])
+        finally:
+            order_socket.close()
+            self._journal.append(events.ProcessEnded(process="coordinator", cause="stopped"))
+
+    def _enrol_roster(self) -> dict[str, Any]:
+        known = set(self._fleet.sites)
+        for path in sorted(self._home.roster.glob("*.pub")):
+            if path.stem not in known:
+                data = path.read_bytes()
+                key = keys.load_public(data, name=path.name)
+                self._gate.enrol(path.stem, key)
+                self._fleet.enrol(path.stem, keys.public_bytes(key))
+        return {"sites": self._fleet.sites}
+
+    def _submit(self, request: dict[str, Any]) -> dict[str, Any]:
+        run = self._runs.submit(str(request["study"]), alone=str(request.get("alone") or ""))
+        return {"run": run.id}
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1.0)
+            self._presence.watch()
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "sites": {
+                name: {
+                    "here": self._presence.here(name),
+                    "heard_seconds": self._presence.seconds(name),
+                }
+                for name in self._fleet.sites
+            },
+            "run": self._runs.current,
+            "certificate_days": round(
+                keys.certificate_days_left(self._home.keys / "server.pem"), 1
+            ),
+        }
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that lets waiting requests go as soon as it is told to end."""
+
+    def __init__(self, routes: Routes, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._routes = routes
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by uvicorn on SIGTERM and SIGINT."""
+        self._routes.close()
+        super().handle_exit(sig, frame)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise NetworkError(
+            f"The coordinator cannot listen at {host}:{port}: {error.strerror}.",
+            remedy="Stop what uses the port, or set another [coordinator] port in site.toml.",
+        ) from error
+    return listener
+
+
+if __name__ == "__main__":
+    home = Home(Path(sys.argv[1]))
+    code = processes.carry(home, "coordinator", lambda: Coordinator(home).run())
+    sys.stdout.flush()
+    os._exit(code)  # a run in progress is in a thread that waits; its state is already on disk

@@ -1,0 +1,35 @@
+"""Crash points: where a rehearsal of failures may kill this process, and nothing otherwise.
+
+``FEDTUI_CRASH=agent.pulled@2=MARKER`` kills the process with SIGKILL the first time it passes
+that point in round 2; the file MARKER then keeps its successor alive. Recovery is tested at the
+exact instants between two steps, which no outside observer can hit.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+POINTS = (
+    "agent.pulled",  # between pull and persist
+    "agent.persisted",  # between persist and train
+    "agent.answered",  # between the stored answer and push
+    "agent.pushing",  # between push and acknowledgement
+    "trainer.training",
+    "trainer.evaluating",
+    "coordinator.asked",  # work handed out, nothing back
+    "coordinator.received",  # one answer in
+    "coordinator.aggregated",  # the mean is in memory only
+    "coordinator.checkpointing",  # the new file is written, not yet in its place
+    "coordinator.evaluating",
+)
+
+
+def point(name: str, round: int) -> None:
+    """Die here if the environment says so."""
+    wanted = os.environ.get("FEDTUI_CRASH")
+    if not wanted:
+        return
+    where, _, marker = wanted.partition("=")
+    if where == f"{name}@{round}" and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,150 @@
+"""This site as a Flower node: pull a message, push its reply, send heartbeats.
+
+Built on Flower's ``FleetHttpClient`` and its interceptors. Unlike Flower's SuperNode it never
+pulls code, never ends itself, and names its node id itself when it re-attaches.
+"""
+
+import ssl
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+from flwr.app import Message
+from flwr.app.message.message import remove_content_from_message
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node as NodeProto
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    pull_and_inflate_object_from_tree,
+    push_objects,
+)
+from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from fedtui.flower.link import LinkError, classify
+from fedtui.keys import PrivateKey
+from fedtui.site import Membership
+
+HEARTBEAT_SECONDS = 10.0  # Flower's smallest; it holds a node for online twice as long
+Result = TypeVar("Result")
+
+
+class _Traffic:
+    """An interceptor that counts bytes, both ways, as bodies without headers."""
+
+    def __init__(self) -> None:
+        self.sent = self.received = 0
+        self._lock = threading.Lock()
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        response = call_next(context)
+        with self._lock:
+            self.sent += len(context.request.content)
+            self.received += len(response.content)
+        return response
+
+
+class Node:
+    """The Fleet API of one coordinator, for one node.
+
+    Every method raises LinkError with a name; ``node_id`` is set when the coordinator told it.
+    """
+
+    def __init__(self, membership: Membership, key: PrivateKey) -> None:
+        self.address = membership.address
+        self.node_id = 0
+        self.traffic = _Traffic()
+        self._client = FleetHttpClient.from_server_address(
+            membership.address,
+            insecure=False,
+            root_certificates=membership.authority.encode(),
+            interceptors=[
+                self.traffic,
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(key, key.public_key()),
+            ],
+        )
+
+    def heartbeat(self) -> None:
+        """Tell Flower that this node is online; also what brings a registered node online."""
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
+        if not self._named(lambda: self._client.SendNodeHeartbeat(request)).success:
+            raise LinkError("unknown-node", "the coordinator lost our node id", remedy="None.")
+
+    def pull(self) -> tuple[Message, ObjectTree] | None:
+        """The next message for this node without its content, marked as delivered."""
+        response = self._named(
+            lambda: self._client.PullMessages(PullMessagesRequest(node=self._node))
+        )
+        if not response.messages_list:
+            return None
+        return message_from_proto(response.messages_list[0]), response.message_object_trees[0]
+
+    def fetch(self, message: Message, tree: ObjectTree) -> Message:
+        """``message`` with its content."""
+        run = message.metadata.run_id
+        pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run)
+        confirm = make_confirm_message_received_fn_protobuf(
+            self._client.ConfirmMessageReceived, self._node, run
+        )
+        whole = self._named(
+            lambda: pull_and_inflate_object_from_tree(tree, pull, confirm, return_type=Message)
+        )
+        whole.metadata.__dict__["_message_id"] = tree.object_id
+        return whole
+
+    def push(self, reply: Message) -> None:
+        """Send ``reply`` and its content."""
+        run = reply.metadata.run_id
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        with no_object_id_recompute():
+            tree, objects = get_object_tree(reply), get_all_nested_objects(reply)
+            request = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[tree],
+            )
+            response = self._named(lambda: self._client.PushMessages(request))
+            push = make_push_object_fn_protobuf(
+                self._client.PushObject, self._node, run, response.session_id
+            )
+            self._named(
+                lambda: push_objects(
+                    objects, push, object_ids_to_push=set(response.objects_to_push)
+                )
+            )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @property
+    def _node(self) -> NodeProto:
+        return NodeProto(node_id=self.node_id)
+
+    def _named(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except (httpx.HTTPError, ssl.SSLError, ValueError) as error:
+            raise classify(error, self.address) from error
+        except (ObjectPullError, ObjectPushError) as error:
+            raise LinkError(
+                "gone", "the coordinator no longer holds this message", remedy="None."
+            ) from error

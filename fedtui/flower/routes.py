@@ -1,0 +1,196 @@
+"""The coordinator's own HTTP routes under ``/fedtui/``, and the guard in front of everything.
+
+The guard knows two prefixes, Flower's Fleet and ours; anything else does not exist. Bodies are
+bounded before they are read, since they arrive before anybody is authenticated.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fedtui import __version__, events
+from fedtui.flower.fleet import Fleet
+from fedtui.flower.gate import FRESH_SECONDS, DeniedError, Gate
+from fedtui.flower.presence import Presence
+from fedtui.journal import Journal
+from fedtui.study import PROTOCOL
+
+# What the federation may know of a run; everything else in a journal stays at home.
+NEWS = (
+    "RunSubmitted", "RunResumed", "RunPaused", "PhaseStarted", "TrainingProgressed",
+    "AnswerReceived", "AnswerRefused", "SitesAwaited", "CheckpointWritten", "RoundEnded",
+    "RunEnded", "SiteSeen",
+)  # fmt: skip
+_NEWS_AT_ONCE = 500
+_LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/": 1 << 20}  # bytes; Flower's objects are 5 MB chunks
+_LONGEST_WAIT = 25.0  # seconds
+_REFUSAL_SECONDS = 60.0  # the same refusal is journaled once in this time: a log is not a target
+
+
+class Routes:
+    """State behind the routes of one coordinator process.
+
+    Attributes:
+        epoch: Changes with the process, so that a site knows when to attach anew.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        fleet: Fleet,
+        presence: Presence,
+        journal: Journal,
+        site: str,
+        epoch: str,
+    ) -> None:
+        self.epoch = epoch
+        self._gate, self._fleet, self._presence = gate, fleet, presence
+        self._journal, self._site = journal, site
+        self._refused: dict[tuple[str, str], float] = {}
+        self._bells: dict[str, asyncio.Event] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        fleet.on_send = self._ring
+
+    def app(self) -> Starlette:
+        """The ASGI application of our own routes."""
+        return Starlette(
+            routes=[
+                Route("/fedtui/hello", self.hello, methods=["GET"]),
+                Route("/fedtui/attach", self._signed(self.attach), methods=["POST"]),
+                Route("/fedtui/report", self._signed(self.report), methods=["POST"]),
+                Route("/fedtui/wait", self._signed(self.wait), methods=["POST"]),
+            ]
+        )
+
+    async def hello(self, _: Request) -> Response:
+        """What anybody may ask: that this is fedtui, which version, and what time it is here."""
+        return JSONResponse({"fedtui": __version__, "protocol": PROTOCOL, "time": time.time()})
+
+    async def attach(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A site introduces itself; what it was asked and lost is asked again."""
+        await run_in_threadpool(self._presence.hear, site, attached=True)
+        self._fleet.notify()
+        return {"node_id": str(self._fleet.node(site)), "epoch": self.epoch}
+
+    async def report(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A site tells how far it is, and hears how far the others are."""
+        return await run_in_threadpool(self._report, site, body)
+
+    async def wait(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Answers as soon as there is work for the site, at the latest after 25 s."""
+        self._loop = asyncio.get_running_loop()
+        bell = self._bells.setdefault(site, asyncio.Event())
+        bell.clear()
+        if not (self._closing or self._fleet.waiting(site)):
+            seconds = min(_LONGEST_WAIT, max(0.0, float(body.get("seconds", 0))))
+            try:
+                await asyncio.wait_for(bell.wait(), seconds)
+            except TimeoutError:
+                return {"work": False, "epoch": self.epoch}
+        return {"work": True, "epoch": self.epoch}
+
+    def close(self) -> None:
+        """Let every waiting request go, so that the process can end at once."""
+        self._closing = True
+        for site in self._bells:
+            self._ring(site)
+
+    def _report(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        self._presence.hear(site)
+        progress = body.get("progress")
+        if progress and site != self._site:  # our own agent writes into this very journal
+            event = events.from_fields(progress)
+            if isinstance(event, events.TrainingProgressed) and event.site == site:
+                self._journal.append(event)
+        if body.get("after") is None:
+            return {"news": [], "epoch": self.epoch}
+        records = self._journal.own(NEWS, int(body["after"]), limit=_NEWS_AT_ONCE)
+        news = [{"seq": r.seq, "event": events.to_fields(r.event)} for r in records]
+        return {"news": news, "epoch": self.epoch}
+
+    def _signed(
+        self, action: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            body = await request.body()
+            try:
+                site = self._gate.admit(
+                    request.headers, method=request.method, path=request.url.path, body=body
+                )
+                document = json.loads(body)
+                if not isinstance(document, dict):
+                    raise ValueError("not an object")
+                return JSONResponse(await action(site, document))
+            except DeniedError as denied:
+                await run_in_threadpool(self._refuse, denied)
+                return _denied(denied)
+            except (ValueError, KeyError, TypeError):
+                return JSONResponse({"error": "malformed"}, status_code=400)
+
+        return endpoint
+
+    def _refuse(self, denied: DeniedError) -> None:
+        key, now = (denied.code, denied.site), time.monotonic()
+        if now - self._refused.get(key, float("-inf")) >= _REFUSAL_SECONDS:
+            self._refused[key] = now
+            self._journal.append(events.RequestRefused(site=denied.site, code=denied.code))
+
+    def _ring(self, site: str) -> None:
+        bell = self._bells.get(site)
+        if bell is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(bell.set)
+
+
+def _denied(denied: DeniedError) -> Response:
+    remedies = {
+        "stranger": "This site is not on the coordinator's roster: ask for an invitation.",
+        "forged": "The key is not the one on the coordinator's roster: ask for an invitation.",
+        "stale": f"The clocks differ by more than {FRESH_SECONDS:.0f} s: set this host's clock.",
+        "replayed": "Nothing to do: the same request arrived twice.",
+        "unsigned": "Use fedtui to speak to this coordinator.",
+    }
+    # 403 carries our words; a 401 could come from anything in between.
+    document = {"error": denied.code, "remedy": remedies[denied.code], "time": time.time()}
+    return JSONResponse(document, status_code=403)
+
+
+def guard(fleet_app: ASGIApp, own_app: ASGIApp, *, on_push: Callable[[], None]) -> ASGIApp:
+    """One ASGI application out of Flower's Fleet and our routes; all else is 404."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await own_app(scope, receive, send)
+            return
+        path = scope["path"]
+        prefix = next((p for p in _LIMITS if path.startswith(p)), None)
+        if scope["type"] != "http" or prefix is None:
+            await JSONResponse({"error": "not-found"}, status_code=404)(scope, receive, send)
+            return
+        if not _bounded(scope, _LIMITS[prefix]):
+            await JSONResponse({"error": "too-large"}, status_code=413)(scope, receive, send)
+            return
+        await (own_app if prefix == "/fedtui/" else fleet_app)(scope, receive, send)
+        if path in ("/v1/fleet/push-object", "/v1/fleet/push-messages"):
+            on_push()
+
+    return app
+
+
+def _bounded(scope: Scope, limit: int) -> bool:
+    """Whether the request says how long its body is, and that is within ``limit`` bytes."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:  # ours always know their length
+        return False
+    length = headers.get(b"content-length", b"0")
+    return length.isdigit() and int(length) <= limit

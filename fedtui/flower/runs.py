@@ -1,0 +1,328 @@
+"""The coordinator's runs: submitted, carried out one after the other, resumed after any end."""
+
+import json
+import queue
+import shutil
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+
+import datasets
+import models
+from fedtui import events
+from fedtui import study as studies
+from fedtui.errors import BusyError, OperatorError, UsageError
+from fedtui.flower import arrays, checkpoints, vectors
+from fedtui.flower.checkpoints import Checkpoint
+from fedtui.flower.fleet import Fleet
+from fedtui.flower.grid import Control, DirectGrid, StoppedError
+from fedtui.flower.presence import Presence
+from fedtui.flower.strategy import JointAveraging, Terms, judge_metrics, pool_preparations
+from fedtui.flower.vectors import Vector
+from fedtui.flower.work import write_atomically
+from fedtui.journal import Journal
+from fedtui.site import Home
+from fedtui.study import Study
+
+_OVER_FLOWER_SECONDS = 10 * 365 * 86400.0  # our own deadlines rule; Flower's never comes first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of a study: its id outlives every process. ``alone`` names the only site that trains."""
+
+    id: str
+    study: Study
+    alone: str
+
+    @property
+    def train_sites(self) -> tuple[str, ...]:
+        """Who trains, by name."""
+        return (self.alone,) if self.alone else tuple(sorted(self.study.sites))
+
+
+class Runs:
+    """Every run of one coordinator; a thread carries them out, one at a time."""
+
+    def __init__(self, home: Home, journal: Journal, fleet: Fleet, presence: Presence) -> None:
+        self._home, self._journal = home, journal
+        self._fleet, self._presence = fleet, presence
+        self._queue: queue.Queue[tuple[Run, bool]] = queue.Queue()
+        self._lock = threading.Lock()
+        self._active: Run | None = None
+        self._control = Control()
+
+    @property
+    def current(self) -> str | None:
+        """The id of the run that is submitted and not over."""
+        return self._active.id if self._active else None
+
+    def begin(self) -> None:
+        """Take up the unfinished run, if there is one, and wait for others."""
+        records = self._journal.own(("RunSubmitted", "RunEnded", "RunPaused"))
+        open_runs: dict[str, bool] = {}
+        for event in (record.event for record in records):
+            if isinstance(event, events.RunSubmitted):
+                open_runs[event.run] = False
+            elif isinstance(event, events.RunPaused):
+                open_runs[event.run] = event.paused
+            elif isinstance(event, events.RunEnded):
+                open_runs.pop(event.run, None)
+        for id, paused in open_runs.items():
+            self._active = self._load(id)
+            self._control = Control(paused=paused)
+            self._queue.put((self._active, True))
+        threading.Thread(target=self._work, name="runs", daemon=True).start()
+
+    def submit(self, text: str, *, alone: str) -> Run:
+        """Make a run of the study in ``text`` (canonical JSON) and start it.
+
+        Raises:
+            UsageError: the study names sites, data, a model or settings that do not exist.
+            BusyError: another run is not over.
+        """
+        study = studies.parse(text.encode())
+        self._check(study, alone)
+        with self._lock:
+            if self._active is not None:
+                raise BusyError(
+                    f"Run {self._active.id} is not over.",
+                    remedy="Wait for it, or stop it with 'fedtui stop'.",
+                )
+            run = Run(id=self._new_id(study), study=study, alone=alone)
+            folder = self._folder(run.id)
+            folder.mkdir(parents=True, mode=0o700)
+            document = {"study": studies.canonical(study).decode(), "alone": alone}
+            write_atomically(folder / "run.json", json.dumps(document).encode(), durable=True)
+            self._journal.append(
+                events.RunSubmitted(
+                    run=run.id,
+                    study=study.id,
+                    fingerprint=studies.fingerprint(study),
+                    sites=tuple(sorted(study.sites)),
+                    train_sites=run.train_sites,
+                    rounds=study.rounds,
+                    metric=study.metric,
+                    interop=study.interop,
+                )
+            )
+            self._active, self._control = run, Control()
+        self._queue.put((run, False))
+        return run
+
+    def stop(self, id: str) -> dict[str, Any]:
+        """End the run before its time; what it reached stays in its last checkpoint."""
+        run = self._named(id)
+        self._control.stopped = True
+        self._fleet.notify()
+        return {"run": run.id}
+
+    def pause(self, id: str, *, paused: bool) -> dict[str, Any]:
+        """Hold the run between two exchanges, or let it go on."""
+        run = self._named(id)
+        if self._control.paused != paused:
+            self._journal.append(events.RunPaused(run=run.id, paused=paused))
+            self._control.paused = paused
+        return {"run": run.id, "paused": paused}
+
+    def _named(self, id: str) -> Run:
+        if self._active is None or id not in ("", self._active.id):
+            raise UsageError(
+                f"Run {id} is not under way." if id else "No run is under way.",
+                remedy="See 'fedtui status'.",
+            )
+        return self._active
+
+    def _check(self, study: Study, alone: str) -> None:
+        if strangers := [name for name in study.sites if name not in self._fleet.sites]:
+            raise UsageError(
+                f"The study names {', '.join(strangers)}, not on this coordinator's roster.",
+                remedy="Invite them first ('fedtui invite'), or mend the study's sites.",
+            )
+        if alone and alone not in study.sites:
+            raise UsageError(
+                f"{alone} is not a site of this study.", remedy=f"Choose {', '.join(study.sites)}."
+            )
+        if study.data not in datasets.names():
+            raise UsageError(
+                f"There is no data set '{study.data}'.",
+                remedy=f"Choose one of {', '.join(datasets.names())}.",
+            )
+        try:
+            models.configure(models.load(study.model).Config, study.parameters)
+            models.configure(models.Training, study.training)
+        except models.ModelError as error:
+            raise UsageError(f"The study's {error}.", remedy=error.remedy) from error
+
+    def _new_id(self, study: Study) -> str:
+        stem = f"{study.id.lower()}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"
+        id, number = stem, 2
+        while self._folder(id).exists():
+            id, number = f"{stem}-{number}", number + 1
+        return id
+
+    def _folder(self, id: str) -> Path:
+        return self._home.runs / id
+
+    def _load(self, id: str) -> Run:
+        document = json.loads((self._folder(id) / "run.json").read_bytes())
+        study = studies.parse(document["study"].encode())
+        return Run(id=id, study=study, alone=document["alone"])
+
+    # Carrying runs out.
+
+    def _work(self) -> None:
+        while True:
+            run, resumed = self._queue.get()
+            ended = self._carry_out(run, resumed=resumed)
+            with self._lock:
+                self._active = None
+                self._journal.append(ended)
+
+    def _carry_out(self, run: Run, *, resumed: bool) -> events.RunEnded:
+        grid = DirectGrid(
+            self._fleet,
+            self._presence,
+            self._journal,
+            run=run.id,
+            quorum=run.study.quorum,
+            control=self._control,
+        )
+        try:
+            file, digest = self._federate(run, grid, resumed=resumed)
+        except StoppedError:
+            return events.RunEnded(run=run.id, outcome="stopped", cause="an operator stopped it")
+        except OperatorError as error:
+            cause = f"{error} {error.remedy}"
+            return events.RunEnded(run=run.id, outcome="failed", cause=cause)
+        except Exception as error:  # the run's boundary: traced in the local log, named here
+            sys.excepthook(type(error), error, error.__traceback__)
+            cause = f"an unforeseen {type(error).__name__}; see run/coordinator.log"
+            return events.RunEnded(run=run.id, outcome="failed", cause=cause)
+        finally:
+            grid.close()
+        cause = f"all {run.study.rounds} rounds done"
+        return events.RunEnded(
+            run=run.id, outcome="completed", cause=cause, file=file, sha256=digest
+        )
+
+    def _federate(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
+        folder = self._folder(run.id)
+        spool = folder / "updates"
+        shutil.rmtree(spool, ignore_errors=True)
+        spool.mkdir(mode=0o700)
+        ended = self._last_round(run)
+        checkpoint = checkpoints.newest(folder, self._vouched(run))
+        if resumed:
+            reached = 0 if checkpoint is None else checkpoint.round
+            self._journal.append(
+                events.RunResumed(run=run.id, round=max(reached, min(ended + 1, run.study.rounds)))
+            )
+        terms = Terms(run=run.id, study=run.study, train_sites=run.train_sites)
+        if checkpoint is None:
+            checkpoint = self._prepare(run, grid, terms)
+        terms = replace(terms, manifest=checkpoint.manifest, normalisation=checkpoint.normalisation)
+        # A checkpoint is written before its round is evaluated: then only that is left to do.
+        trained = checkpoint.round > ended
+        first = checkpoint.round if trained and checkpoint.round > 0 else checkpoint.round + 1
+        newest = checkpoint
+
+        def keep(round: int, model: Vector) -> None:
+            nonlocal newest
+            newest = replace(
+                checkpoint,
+                round=round,
+                parameters=model,
+                random={"seed": run.study.seed, "next_round": round + 1},
+            )
+            self._keep(run, newest)
+
+        strategy = JointAveraging(
+            terms,
+            first=first,
+            trained=trained and checkpoint.round > 0,
+            spool=spool,
+            append=self._journal.append,
+            on_model=keep,
+        )
+        rounds = run.study.rounds - first + 1
+        if rounds > 0:
+            strategy.start(
+                grid,
+                arrays.to_record(checkpoint.parameters),
+                num_rounds=rounds,
+                timeout=_OVER_FLOWER_SECONDS,
+            )
+        shutil.rmtree(spool, ignore_errors=True)
+        model = folder / "model.safetensors"
+        data = (folder / f"checkpoint-{newest.round:05d}.safetensors").read_bytes()
+        write_atomically(model, data, durable=True)
+        return str(model), self._vouched(run)[f"checkpoint-{newest.round:05d}.safetensors"]
+
+    def _prepare(self, run: Run, grid: DirectGrid, terms: Terms) -> Checkpoint:
+        """Round 0: one manifest, one first model, one scale for everybody."""
+        first = run.train_sites[0]
+        grid.judge = lambda _, message: _judge_preparation(message)
+        contents = {
+            name: RecordDict({"config": terms.config(0, "prepare", initial=name == first)})
+            for name in sorted(run.study.sites)
+        }
+        replies = grid.ask(contents, MessageType.QUERY, round=0, phase="prepare")
+        manifest, vector, normalisation = pool_preparations(
+            replies, first=first, federated=run.study.normalisation == "federated"
+        )
+        checkpoint = Checkpoint(
+            run=run.id,
+            round=0,
+            fingerprint=studies.fingerprint(run.study),
+            manifest=manifest,
+            parameters=vector,
+            normalisation=normalisation,
+            strategy={"name": run.study.strategy},
+            random={"seed": run.study.seed, "next_round": 1},
+        )
+        self._keep(run, checkpoint)
+        return checkpoint
+
+    def _keep(self, run: Run, checkpoint: Checkpoint) -> None:
+        path, digest, size = checkpoints.write(self._folder(run.id), checkpoint)
+        self._journal.append(
+            events.CheckpointWritten(
+                run=run.id, round=checkpoint.round, file=path.name, sha256=digest, bytes=size
+            )
+        )
+
+    def _vouched(self, run: Run) -> dict[str, str]:
+        found = (record.event for record in self._journal.own(("CheckpointWritten",)))
+        return {
+            event.file: event.sha256
+            for event in found
+            if isinstance(event, events.CheckpointWritten) and event.run == run.id
+        }
+
+    def _last_round(self, run: Run) -> int:
+        found = (record.event for record in self._journal.own(("RoundEnded",)))
+        rounds = [e.round for e in found if isinstance(e, events.RoundEnded) and e.run == run.id]
+        return max(rounds, default=0)
+
+
+def _judge_preparation(message: Message) -> tuple[int, dict[str, float], dict[str, Any]]:
+    examples, metrics, content = judge_metrics(message)
+    fields = content.get("fields")
+    if not isinstance(fields, ConfigRecord):
+        raise vectors.RefusedError("malformed", "the answer holds no description of the data.")
+    values = dict(fields)
+    for part in datasets.Statistics._fields:
+        sums = np.frombuffer(values.get(part, b""), dtype="<f8")  # type: ignore[arg-type]
+        if not sums.size or not np.isfinite(sums).all():
+            raise vectors.RefusedError("statistics", f"the sums '{part}' cannot be used.")
+    body: dict[str, Any] = {"fields": values}
+    if "arrays" in content.array_records:
+        body["arrays"] = content.array_records["arrays"]
+    return examples, metrics, body

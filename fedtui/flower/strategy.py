@@ -1,0 +1,301 @@
+"""Federated averaging on Flower's own ``FedAvg``, with what it leaves open: checks, memory, resume.
+
+Flower's aggregation accepts NaN, other shapes and negative counts and keeps every site's model in
+memory; here an update is judged as it arrives and spooled to disk, and the mean is taken over the
+sites in order of their names, so that the order of arrival cannot change a bit.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+from numpy.typing import NDArray
+
+import datasets
+from fedtui import events
+from fedtui import study as studies
+from fedtui.errors import DataError
+from fedtui.events import Phase
+from fedtui.flower import arrays, crash, vectors
+from fedtui.flower.grid import DirectGrid, Reply, round_to_ms
+from fedtui.flower.vectors import RefusedError, Vector
+from fedtui.study import Study
+from models import Manifest
+
+Normalisation = tuple[NDArray[np.float64], NDArray[np.float64]]
+Append = Callable[[events.Event], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What every message of a run repeats, so that a site needs no memory of earlier ones."""
+
+    run: str
+    study: Study
+    train_sites: tuple[str, ...]
+    manifest: Manifest | None = None
+    normalisation: Normalisation | None = None
+
+    def config(self, round: int, phase: Phase, *, initial: bool = False) -> ConfigRecord:
+        """The ConfigRecord of one message."""
+        stacked = b"" if self.normalisation is None else np.stack(self.normalisation).tobytes()
+        manifest = "" if self.manifest is None else json.dumps(self.manifest.to_json())
+        return ConfigRecord(
+            {
+                "run": self.run,
+                "round": round,
+                "phase": phase,
+                "study": studies.canonical(self.study).decode(),
+                "fingerprint": studies.fingerprint(self.study),
+                "manifest": manifest,
+                "normalisation": stacked,
+                "initial": initial,
+            }
+        )
+
+
+def judge_metrics(message: Message) -> tuple[int, dict[str, float], RecordDict]:
+    """Examples, finite metrics and content of a reply.
+
+    Raises:
+        RefusedError: it is an error ('failed'), malformed, or its count is absurd.
+    """
+    if message.has_error():
+        raise RefusedError("failed", _reason(message))
+    content = message.content
+    metrics = content.get("metrics")
+    if not isinstance(metrics, MetricRecord):
+        raise RefusedError("malformed", "the answer holds no metrics.")
+    values = dict(metrics)
+    examples = vectors.check_examples(values.pop("num-examples", None))
+    finite = {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and np.isfinite(value)
+    }
+    return examples, finite, content
+
+
+def _reason(message: Message) -> str:
+    try:
+        document = json.loads(message.error.reason or "")
+        return f"{document['message']} {document['remedy']}"
+    except (ValueError, KeyError, TypeError):
+        return "the site's Flower app failed; its own log says why."
+
+
+class JointAveraging(FedAvg):
+    """FedAvg over one vector: judged updates, named sites, a checkpoint every round.
+
+    Args:
+        terms: Of the run, with manifest and normalisation.
+        first: The round that Flower's first round stands for; more than 1 after a resume.
+        trained: Whether round ``first`` is already aggregated, so that it only needs evaluating.
+        spool: Folder for updates while a round is under way.
+        on_model: Called with round and joint model before evaluation: makes it durable.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        *,
+        first: int,
+        trained: bool,
+        spool: Path,
+        append: Append,
+        on_model: Callable[[int, Vector], None],
+    ) -> None:
+        super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
+        if terms.manifest is None:
+            raise ValueError("a run that trains has a manifest")
+        self._terms, self._size = terms, terms.manifest.size
+        self._first, self._trained = first, trained
+        self._spool, self._append, self._on_model = spool, append, on_model
+        self._grid: DirectGrid | None = None
+        self._began = 0.0
+        self._examples = 0
+        self._seconds: dict[str, float] = {}
+
+    def summary(self) -> None:
+        """Flower logs this at the start; the journal already says it."""
+
+    # Training.
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The joint model to every site that trains."""
+        assert isinstance(grid, DirectGrid)
+        self._grid, self._began, self._seconds = grid, time.monotonic(), {}
+        grid.replies = {}
+        if self._trained and server_round == 1:
+            return []
+        grid.judge = self._judge_update
+        record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
+        nodes = [grid.node(site) for site in self._terms.train_sites]
+        return self._construct_messages(record, nodes, MessageType.TRAIN)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The mean of the sites' models, weighted by their training examples.
+
+        References:
+            McMahan et al., Communication-Efficient Learning, AISTATS 2017, algorithm 1.
+        """
+        assert self._grid is not None
+        taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
+        if not taken:  # a resumed round that was aggregated before
+            return None, None
+        began = time.monotonic()
+        weights = [reply.examples for reply in taken]
+        joint = vectors.mean([reply.body for reply in taken], weights)
+        vectors.check_finite(joint)
+        round = self._round(server_round)
+        crash.point("coordinator.aggregated", round)
+        aggregated = time.monotonic()
+        self._on_model(round, joint)
+        self._examples = sum(weights)
+        self._seconds = {
+            **_timing(taken),
+            "aggregation": aggregated - began,
+            "checkpoint": time.monotonic() - aggregated,
+            "exchange": time.monotonic() - self._began,
+        }
+        for path in self._spool.glob("*.f32"):
+            path.unlink()
+        return arrays.to_record(joint), None
+
+    # Evaluation.
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The joint model to every site of the study, to be measured on its own test examples."""
+        assert isinstance(grid, DirectGrid)
+        grid.judge = lambda _, message: judge_metrics(message)
+        record = RecordDict({"arrays": arrays, "config": self._config(server_round, "evaluate")})
+        nodes = [grid.node(site) for site in sorted(self._terms.study.sites)]
+        return self._construct_messages(record, nodes, MessageType.EVALUATE)
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Means over the sites' test examples; the round ends here."""
+        assert self._grid is not None
+        taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
+        joint = weighted_means(taken)
+        total = time.monotonic() - self._began
+        self._append(
+            events.RoundEnded(
+                run=self._terms.run,
+                round=self._round(server_round),
+                metrics=joint,
+                by_site={reply.site: reply.metrics for reply in taken},
+                examples=self._examples,
+                seconds={
+                    name: round_to_ms(value)
+                    for name, value in {
+                        **self._seconds,
+                        "evaluate": max(reply.trained for reply in taken),
+                        "total": total,
+                    }.items()
+                },
+            )
+        )
+        return MetricRecord(joint)
+
+    def _judge_update(self, site: str, message: Message) -> tuple[int, dict[str, float], Vector]:
+        examples, metrics, content = judge_metrics(message)
+        records = content.array_records
+        if list(records) != ["arrays"]:
+            raise RefusedError("arrays", f"expected one set of arrays, found {len(records)}.")
+        vector = arrays.from_record(records["arrays"], size=self._size)
+        # On disk, so that memory holds one update however many sites there are; the page cache
+        # makes it no slower, and nothing needs it after a power cut.
+        path = self._spool / f"{site}.f32"
+        vector.tofile(path)
+        path.chmod(0o600)
+        spooled: Vector = np.memmap(path, dtype="<f4", mode="r")
+        return examples, metrics, spooled
+
+    def _round(self, server_round: int) -> int:
+        return self._first + server_round - 1
+
+    def _config(self, server_round: int, phase: Phase) -> ConfigRecord:
+        return self._terms.config(self._round(server_round), phase)
+
+
+def weighted_means(replies: Iterable[Reply]) -> dict[str, float]:
+    """Each metric's mean over the sites that have it, weighted by their examples."""
+    sums: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for reply in replies:
+        for name, value in reply.metrics.items():
+            sums[name] = sums.get(name, 0.0) + value * reply.examples
+            weights[name] = weights.get(name, 0.0) + reply.examples
+    return {name: sums[name] / weights[name] for name in sorted(sums)}
+
+
+def _timing(replies: list[Reply]) -> dict[str, float]:
+    """The exchange's wall time by part: the slowest site's training, transfer, and waiting."""
+    slowest = max(replies, key=lambda reply: reply.seconds)
+    return {
+        "train": max(reply.trained for reply in replies),
+        "transfer": max(0.0, slowest.seconds - slowest.trained),
+        "waiting": slowest.seconds - min(reply.seconds for reply in replies),
+    }
+
+
+def pool_preparations(
+    replies: dict[str, Reply], *, first: str, federated: bool
+) -> tuple[Manifest, Vector, Normalisation | None]:
+    """Round 0's answers as one: the manifest all agree on, the first model, the normalisation.
+
+    Raises:
+        DataError: the sites do not hold the same kind of data, or would build other models.
+    """
+    names = sorted(replies)
+    fields = {name: replies[name].body["fields"] for name in names}
+    if first not in fields:
+        raise DataError(
+            f"{first} was to draw the first model and gave no valid answer.",
+            remedy="Mend that site ('fedtui logs' there says why), then submit the run again.",
+        )
+    manifest = Manifest.from_json(json.loads(fields[first]["manifest"]))
+    for name in names:
+        other = Manifest.from_json(json.loads(fields[name]["manifest"]))
+        if difference := manifest.mismatch(other):
+            raise DataError(
+                f"{first} and {name} would train different models: {difference}.",
+                remedy="Bring the data of both to the same features and classes.",
+            )
+        for part in ("features", "classes"):
+            if fields[name][part] != fields[first][part]:
+                raise DataError(
+                    f"{first} and {name} hold data with different {part}.",
+                    remedy="Bring names, units and ranges to the same at both.",
+                )
+    try:
+        vector = arrays.from_record(replies[first].body["arrays"], size=manifest.size)
+    except (RefusedError, KeyError) as error:
+        raise DataError(
+            f"The first model of {first} cannot be used: {error}",
+            remedy="Check that site's log, then submit the run again.",
+        ) from error
+    if not federated:
+        return manifest, vector, None
+    pooled = datasets.Statistics(
+        *(
+            np.sum([np.frombuffer(fields[name][part], dtype="<f8") for name in names], axis=0)
+            for part in datasets.Statistics._fields
+        )
+    )
+    features = [datasets.Feature(**feature) for feature in json.loads(fields[first]["features"])]
+    return manifest, vector, datasets.agree(pooled, features)

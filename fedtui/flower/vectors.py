@@ -1,0 +1,84 @@
+"""Vectors of model parameters: the checks an update must pass, and their weighted mean."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+
+MOST_EXAMPLES = (
+    1_000_000_000  # above any hospital's rows a round; a larger count is an attack or a fault
+)
+_BLOCK = 1 << 18  # elements; 1 MiB of float32 stays in the cores' second-level cache
+
+
+class RefusedError(Exception):
+    """An answer that must not be used, by name.
+
+    Attributes:
+        code: Stable name of the reason: arrays, dtype, shape, nan, infinite, count, …
+    """
+
+    def __init__(self, code: str, cause: str) -> None:
+        super().__init__(cause)
+        self.code = code
+
+
+def check_finite(vector: Vector) -> None:
+    """Raise RefusedError 'nan' or 'infinite' unless every element is finite; no copy is made."""
+    for start in range(0, vector.size, _BLOCK):
+        # A sum is NaN or Inf if any element is, at memory speed; only then look closer.
+        block = vector[start : start + _BLOCK]
+        if not math.isfinite(float(block.sum(dtype=np.float64))):
+            if np.isnan(block).any():
+                raise RefusedError("nan", "the update holds NaN.")
+            raise RefusedError("infinite", "the update holds infinite values.")
+
+
+def check_examples(count: object) -> int:
+    """A number of examples that may weigh an update: a whole number, 1 to 1e9.
+
+    Raises:
+        RefusedError: 'count', naming what is wrong with it.
+    """
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise RefusedError("count", "the number of examples is not a whole number.")
+    if count <= 0:
+        raise RefusedError("count", f"the number of examples is {count}; it must be positive.")
+    if count > MOST_EXAMPLES:
+        raise RefusedError("count", f"the number of examples, {count}, is absurd.")
+    return count
+
+
+def mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
+    """The weighted mean of ``vectors``, each float32 [parameters], in their given order.
+
+    Works block by block, so that beside the inputs (which may be files) it holds one result and
+    one block however many vectors there are.
+
+    References:
+        McMahan et al., Communication-Efficient Learning, AISTATS 2017, algorithm 1: the sum of
+        n_k / n * w_k.
+    """
+    if not vectors:
+        raise ValueError("the mean of no vectors")
+    total = math.fsum(weights)
+    factors = [np.float32(weight / total) for weight in weights]
+    result: Vector = np.empty_like(vectors[0], subok=False)
+    scratch: Vector = np.empty(min(_BLOCK, result.size), dtype=np.float32)
+    for start in range(0, result.size, _BLOCK):
+        stop = min(start + _BLOCK, result.size)
+        block, spare = result[start:stop], scratch[: stop - start]
+        np.multiply(vectors[0][start:stop], factors[0], out=block)
+        for vector, factor in zip(vectors[1:], factors[1:], strict=True):
+            np.multiply(vector[start:stop], factor, out=spare)
+            np.add(block, spare, out=block)
+    return result
+
+
+def hash_of(vector: Vector) -> str:
+    """Hex sha256 of the vector's bytes."""
+    return hashlib.sha256(memoryview(vector).cast("B")).hexdigest()

@@ -1,0 +1,155 @@
+"""The agent's side of the trainer: start it, give it one order at a time, replace it when it dies."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from fedtui import errors, processes
+from fedtui.errors import ResourceError
+from fedtui.site import Home
+
+_TRIES = 3  # a trainer killed three times over one piece of work will not manage it
+Progress = Callable[[int, int, float | None], None]
+
+
+class _EndedError(Exception):
+    """The trainer died before it answered."""
+
+
+class Workbench:
+    """One trainer process, started at the first need or by ``warm``.
+
+    Args:
+        on_start: Called with the device's description each time a trainer is ready.
+        on_end: Called with the cause each time one dies unasked.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        site: str,
+        *,
+        on_start: Callable[[int, dict[str, Any]], None],
+        on_end: Callable[[str], None],
+    ) -> None:
+        self._home, self._site = home, site
+        self._on_start, self._on_end = on_start, on_end
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The live trainer's process id."""
+        child = self._child
+        return child.pid if child is not None and child.poll() is None else None
+
+    def warm(self) -> None:
+        """Start the trainer in the background, so that the first round does not wait for JAX."""
+        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    def do(self, order: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+        """Have the trainer carry out ``order``; a trainer that dies is replaced and asked again.
+
+        Raises:
+            OperatorError: the trainer's own named error.
+            ResourceError: it died three times over this order.
+        """
+        with self._lock:
+            for attempt in range(_TRIES):
+                try:
+                    return self._ask(order, progress)
+                except _EndedError as error:
+                    self._end()
+                    self._on_end(str(error))
+                    if attempt == _TRIES - 1:
+                        raise ResourceError(
+                            f"The trainer died {_TRIES} times over the same work ({error}).",
+                            remedy="Look for the kernel's out-of-memory killer in 'dmesg', and read "
+                            "run/trainer.log.",
+                        ) from error
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """End the trainer."""
+        child = self._child
+        if child is not None:
+            child.kill()
+            self._end()
+
+    def _warm(self) -> None:
+        with self._lock:
+            try:
+                self._started()
+            except _EndedError as error:
+                self._end()
+                self._on_end(str(error))
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._child is None:
+            cache = self._home.path / "cache"
+            cache.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(
+                self._home.log("trainer"), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600
+            )
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "fedtui.flower.trainer", self._site, str(cache)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=descriptor,
+                text=True,
+                encoding="utf-8",
+                env=processes.environment(self._home),
+                cwd=self._home.path,
+            )
+            os.close(descriptor)
+            ready = self._read(self._child)
+            self._on_start(self._child.pid, ready["ready"])
+        return self._child
+
+    def _ask(self, order: dict[str, Any], progress: Progress | None) -> dict[str, Any]:
+        child = self._started()
+        try:
+            assert child.stdin is not None
+            child.stdin.write(json.dumps(order) + "\n")
+            child.stdin.flush()
+        except OSError as error:
+            raise _EndedError(_cause(child)) from error
+        while True:
+            message = self._read(child)
+            if "progress" in message:
+                if progress is not None:
+                    step = message["progress"]
+                    progress(step["step"], step["steps"], step["loss"])
+            elif "failed" in message:
+                raise errors.from_json(message["failed"])
+            else:
+                done: dict[str, Any] = message["done"]
+                return done
+
+    def _read(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        if not line:
+            raise _EndedError(_cause(child))
+        message: dict[str, Any] = json.loads(line)
+        return message
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for stream in (child.stdin, child.stdout):
+                if stream is not None:
+                    try:
+                        stream.close()
+                    except OSError:  # unsent bytes for a dead reader
+                        continue
+
+
+def _cause(child: subprocess.Popen[str]) -> str:
+    return processes.cause(child.wait())

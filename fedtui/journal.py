@@ -1,0 +1,337 @@
+"""The home's one book of record: an append-only, hash-chained table that every process shares.
+
+An append is one SQLite transaction (WAL, synchronous=FULL) that also sets
+``sha256(previous hash + record)``; an edit, a deletion or a swap shows at that very record.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtui import events
+from fedtui.errors import BusyError, DataError, OperatorError, ResourceError, UsageError
+
+APPLICATION_ID = 0x46454454  # "FEDT" in SQLite's header; another program's file has another
+SCHEMA = 1
+GENESIS = bytes(32)
+_BUSY_SECONDS = 10.0  # an append takes milliseconds; a lock held longer is a hung process
+# Their locks lie or lag, and SQLite's WAL needs shared memory between processes.
+_UNSOUND = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An event as the journal holds it.
+
+    Attributes:
+        seq: Position in this journal, from 1, without gaps.
+        time: Seconds since 1970, by this host's clock.
+        source: Which process wrote it: agent, coordinator, supervisor, operator.
+        origin: 0, or the position in the coordinator's journal of news taken from there.
+        hash: The chain's value after this record, 32 bytes.
+    """
+
+    seq: int
+    time: float
+    source: str
+    origin: int
+    event: events.Event
+    hash: bytes
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """The record as one JSON object, the form of every ``--json`` stream and export."""
+        return {
+            "schema": SCHEMA,
+            "seq": self.seq,
+            "time": iso(self.time),
+            "source": self.source,
+            "origin": self.origin,
+            "level": self.event.level,
+            **events.to_fields(self.event),
+            "hash": self.hash.hex(),
+        }
+
+
+def iso(seconds: float) -> str:
+    """UTC with milliseconds, as ISO 8601."""
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+
+
+def refuse_unsound_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
+    """Refuse a folder on a file system whose locks cannot be trusted.
+
+    Raises:
+        ResourceError: naming the file system.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux: nothing to read, nothing to refuse
+        return
+    best, found = "", ""
+    resolved = str(folder.resolve())
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].replace("\\040", " ")
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, found = point, right.split()[0]
+    if found in _UNSOUND:
+        raise ResourceError(
+            f"{folder} lies on {found} (mounted at {best}), whose file locks cannot be trusted.",
+            remedy="Put the home on a local disk: --home DIR or FEDTUI_HOME.",
+        )
+
+
+class Journal:
+    """An open journal of one home, for appending and reading; safe between threads.
+
+    Raises:
+        UsageError: there is no journal at ``path``.
+        DataError: the file is broken, another program's, or a newer fedtui's.
+        ResourceError: the disk is full or the file system unsound.
+        BusyError: another process held the journal for more than 10 s.
+    """
+
+    def __init__(self, path: Path, *, source: str) -> None:
+        self._path, self._source = path, source
+        self._lock = threading.Lock()
+        if not path.exists():
+            raise UsageError(
+                f"{path.parent} is not a fedtui home: it has no journal.",
+                remedy="Make one with 'fedtui init NAME --home DIR', or give another --home.",
+            )
+        self._db = _open(path)
+
+    def append(self, event: events.Event, *, origin: int = 0) -> Record:
+        """Write one event durably; when this returns, it survives a power cut."""
+        return self.append_all([(event, origin)])[0]
+
+    def append_all(self, pairs: list[tuple[events.Event, int]]) -> list[Record]:
+        """Write events, each with its origin, in one durable transaction."""
+        records = []
+        with self._lock, _named(self._path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            seq, last = _tail(self._db)
+            for event, origin in pairs:
+                seq, now = seq + 1, time.time()
+                body = _body(seq, now, self._source, origin, events.to_json(event))
+                last = hashlib.sha256(last + body.encode()).digest()
+                self._db.execute(
+                    "INSERT INTO record VALUES (?, ?, ?, ?, ?)",
+                    (seq, origin, type(event).__name__, body, last),
+                )
+                records.append(
+                    Record(
+                        seq=seq,
+                        time=now,
+                        source=self._source,
+                        origin=origin,
+                        event=event,
+                        hash=last,
+                    )
+                )
+        return records
+
+    def read(self, after: int = 0, *, limit: int = -1) -> list[Record]:
+        """Records after position ``after``, in order; all of them unless limited."""
+        with self._lock, _named(self._path):
+            rows = self._db.execute(
+                "SELECT seq, body, hash FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [_record(*row) for row in rows]
+
+    def own(self, kinds: Collection[str], after: int = 0, *, limit: int = -1) -> list[Record]:
+        """Records of ``kinds`` that were not taken over from another journal."""
+        marks = ",".join("?" * len(kinds))
+        with self._lock, _named(self._path):
+            rows = self._db.execute(
+                f"SELECT seq, body, hash FROM record WHERE seq > ? AND origin = 0 "
+                f"AND kind IN ({marks}) ORDER BY seq LIMIT ?",
+                (after, *kinds, limit),
+            ).fetchall()
+        return [_record(*row) for row in rows]
+
+    def last_origin(self) -> int:
+        """How far the coordinator's news has been taken over into this journal."""
+        with self._lock, _named(self._path):
+            row = self._db.execute("SELECT max(origin) FROM record").fetchone()
+        return int(row[0] or 0)
+
+    def head(self) -> tuple[int, bytes]:
+        """Position and hash of the last record; (0, 32 zero bytes) before the first."""
+        with self._lock, _named(self._path):
+            return _tail(self._db)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._db.close()
+
+
+def create(path: Path) -> None:
+    """Make an empty journal, mode 0600.
+
+    Raises:
+        ResourceError: the file system is unsound or full.
+    """
+    refuse_unsound_file_system(path.parent)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    with _named(path):
+        db = sqlite3.connect(path, isolation_level=None)
+        db.executescript(
+            f"""
+            PRAGMA journal_mode = WAL;
+            PRAGMA application_id = {APPLICATION_ID};
+            PRAGMA user_version = {SCHEMA};
+            CREATE TABLE record (
+                seq INTEGER PRIMARY KEY, origin INTEGER NOT NULL, kind TEXT NOT NULL,
+                body TEXT NOT NULL, hash BLOB NOT NULL
+            );
+            CREATE INDEX record_origin ON record (origin);
+            """
+        )
+        db.close()
+
+
+def follow(
+    path: Path,
+    *,
+    after: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    seconds: float = 0.1,
+) -> Iterator[Record]:
+    """Every record after ``after``, then each new one as it is written, until ``stop()``.
+
+    Looks every ``seconds``; an idle look is one query that touches no disk.
+    """
+    journal = Journal(path, source="viewer")
+    try:
+        while True:
+            batch = journal.read(after, limit=1000)
+            for record in batch:
+                after = record.seq
+                yield record
+            if not batch:
+                if stop():
+                    return
+                time.sleep(seconds)
+    finally:
+        journal.close()
+
+
+def verify(path: Path) -> tuple[int, bytes]:
+    """Recompute the whole chain; returns the head.
+
+    Raises:
+        DataError: naming the first record that does not hold.
+    """
+    db = _open(path)
+    last, expected = GENESIS, 1
+    try:
+        with _named(path):
+            for seq, body, value in db.execute("SELECT seq, body, hash FROM record ORDER BY seq"):
+                last = hashlib.sha256(last + body.encode()).digest()
+                if seq != expected or last != value:
+                    raise DataError(
+                        f"{path}: the chain breaks at record {expected}.",
+                        remedy="Records were changed or removed. Keep the file, restore a backup, "
+                        "and compare with the heads that the other sites hold.",
+                    )
+                expected += 1
+    finally:
+        db.close()
+    return expected - 1, last
+
+
+def _body(seq: int, now: float, source: str, origin: int, event: str) -> str:
+    envelope = json.dumps({"origin": origin, "seq": seq, "source": source, "time": now})
+    return f'{{"envelope":{envelope},"event":{event}}}'
+
+
+def _record(seq: int, body: str, value: bytes) -> Record:
+    try:
+        document = json.loads(body)
+        envelope = document["envelope"]
+        return Record(
+            seq=seq,
+            time=envelope["time"],
+            source=envelope["source"],
+            origin=envelope["origin"],
+            event=events.from_fields(document["event"]),
+            hash=value,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"Record {seq} of the journal cannot be read.",
+            remedy="It was written by a newer fedtui, or damaged: run 'fedtui verify', or upgrade.",
+        ) from error
+
+
+def _tail(db: sqlite3.Connection) -> tuple[int, bytes]:
+    row = db.execute("SELECT seq, hash FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+    return (row[0], row[1]) if row else (0, GENESIS)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    with _named(path):
+        db = sqlite3.connect(
+            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        application = db.execute("PRAGMA application_id").fetchone()[0]
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID:
+            db.close()
+            raise DataError(
+                f"{path} is not a fedtui journal.",
+                remedy="Give the right --home; nothing was changed.",
+            )
+        if version != SCHEMA:
+            db.close()
+            raise DataError(
+                f"{path} has journal format {version}; this fedtui reads {SCHEMA}.",
+                remedy="Install the fedtui that wrote it, or a newer one.",
+            )
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give SQLite's errors an operator's name."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(path, error) from error
+
+
+def _translated(path: Path, error: sqlite3.Error) -> OperatorError:
+    text = str(error)
+    if "full" in text or "I/O" in text:
+        return ResourceError(
+            f"{path} cannot be written: {text}.",
+            remedy="Free disk space; nothing that was acknowledged is lost.",
+        )
+    if "locked" in text:
+        return BusyError(
+            f"{path} was locked by another process for {_BUSY_SECONDS:.0f} s.",
+            remedy="See which with 'fuser', then try again.",
+        )
+    if "readonly" in text or "unable to open" in text:
+        return ResourceError(
+            f"{path} cannot be opened for writing: {text}.",
+            remedy="Run as the user who owns the home, and check its permissions.",
+        )
+    return DataError(
+        f"{path} is damaged or no journal: {text}.",
+        remedy="Keep the file, restore a backup of the home, and tell the coordinator.",
+    )

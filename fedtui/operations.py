@@ -1,0 +1,367 @@
+"""What both people-facing doors do: commands and dashboard call these, and nothing else."""
+
+import json
+import os
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fedtui import events, journal, processes, progress, settings, site, study
+from fedtui.errors import BusyError, TrustError, UsageError
+from fedtui.journal import Journal
+from fedtui.progress import Progress
+from fedtui.site import Home, Membership, Site
+from fedtui.study import Study
+
+LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def create(
+    home: Home,
+    name: str,
+    *,
+    coordinator: bool = False,
+    data: bool = True,
+    host: str = "0.0.0.0",
+    port: int = 8443,
+    names: tuple[str, ...] = (),
+    sources: dict[str, dict[str, str]] | None = None,
+) -> Site:
+    """Make a home: settings, keys, journal; a coordinator also its authority and certificate.
+
+    Args:
+        data: Whether it takes part with data of its own; False makes a coordinator only.
+        names: Host names and addresses under which sites will dial the coordinator.
+        sources: Path and part of data sets, by name, for ``site.toml``.
+
+    Raises:
+        UsageError: a name that does not fit, a home that exists, a path that is too long.
+        ResourceError: the file system is unsound.
+    """
+    from fedtui import keys  # cryptography: 60 ms that most commands do not need
+
+    if home.settings.exists() or home.journal.exists():
+        raise UsageError(
+            f"{home.path} is already a fedtui home.", remedy="Use it, or choose another --home."
+        )
+    site.check_socket_path(home)
+    roles = (("site",) if data else ()) + (("coordinator",) if coordinator else ())
+    text = _site_toml(name, roles, host, port, names, sources or {})
+    made = settings.parse(text, Site, name="site.toml")
+    home.path.mkdir(parents=True, mode=0o700, exist_ok=True)
+    journal.refuse_unsound_file_system(home.path)
+    home.path.chmod(0o700)
+    for folder in (home.keys, home.state, home.work, home.runs, home.roster):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    public = keys.create_node_key(home.keys)
+    if coordinator:
+        keys.create_authority(home.keys, name=name)
+        dialled = tuple(dict.fromkeys((*names, socket.gethostname(), *LOOPBACK)))
+        keys.create_server_certificate(home.keys, names=dialled)
+        authority = (home.keys / "ca.pem").read_text(encoding="ascii")
+        address = f"{names[0] if names else LOOPBACK[1]}:{port}"
+        if data:
+            _enrol(home, name, keys.public_bytes(public))
+            _write(home.membership, _membership_toml(Membership(address=address, authority=authority)))
+    _write(home.settings, text)
+    journal.create(home.journal)
+    book = Journal(home.journal, source="operator")
+    book.append(events.SiteCreated(site=name, roles=roles, key=keys.fingerprint(public)))
+    book.close()
+    return made
+
+
+def invite(home: Home, name: str, *, public_key: Path, address: str = "") -> str:
+    """Put a site's public key on the roster; returns the invitation to hand to that site.
+
+    The invitation holds no secret: the coordinator's address, its authority's certificate, and
+    the site's name and key. It works for the holder of that key only.
+
+    Raises:
+        UsageError: this home coordinates nothing, or the name is taken by another key.
+        TrustError: the file is not a site's public key.
+    """
+    from fedtui import keys
+
+    own = _coordinating(home)
+    if not site.NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no site name.", remedy="Use 2 to 24 of a-z, 0-9 and -, a letter first."
+        )
+    try:
+        data = public_key.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{public_key} cannot be read: {error.strerror}.",
+            remedy="Give the site's file keys/node.pub with --key.",
+        ) from error
+    key = keys.load_public(data, name=public_key.name)
+    _enrol(home, name, keys.public_bytes(key))
+    book = Journal(home.journal, source="operator")
+    book.append(events.SiteInvited(site=name, key=keys.fingerprint(key)))
+    book.close()
+    if processes.running(home, "coordinator"):
+        processes.order(home, "coordinator", "enrol")
+    dialled = address or f"{(own.coordinator.names or LOOPBACK[1:])[0]}:{own.coordinator.port}"
+    authority = (home.keys / "ca.pem").read_text(encoding="ascii")
+    return json.dumps(
+        {
+            "fedtui-invitation": 1,
+            "site": name,
+            "key": keys.fingerprint(key),
+            "address": dialled,
+            "authority": authority,
+        },
+        indent=2,
+    )
+
+
+def join(home: Home, invitation: Path) -> Membership:
+    """Pin the coordinator of an invitation; nothing is sent.
+
+    Raises:
+        TrustError: it is for another site or key, or not an invitation.
+        UsageError: the file cannot be read.
+        BusyError: the site has joined a federation already.
+    """
+    from fedtui import keys
+
+    own = site.load(home)
+    try:
+        document = json.loads(invitation.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"{invitation} cannot be read: {error.strerror}.", remedy="Check the path."
+        ) from error
+    except ValueError as error:
+        raise _no_invitation(invitation) from error
+    if not isinstance(document, dict) or document.get("fedtui-invitation") != 1:
+        raise _no_invitation(invitation)
+    fields = [document.get(name) for name in ("site", "key", "address", "authority")]
+    if not all(isinstance(value, str) for value in fields):
+        raise _no_invitation(invitation)
+    name, key, address, authority = map(str, fields)
+    mine = keys.fingerprint(keys.load_private(home.keys / "node.key").public_key())
+    if (name, key) != (own.name, mine):
+        raise TrustError(
+            f"This invitation is for {name} with key {key[:14]}…, not for this site.",
+            remedy=f"Ask for one for {own.name} with key {mine}.",
+        )
+    if home.membership.exists():
+        raise BusyError(
+            "This site has already joined a federation.",
+            remedy=f"Remove {home.membership} first if it is to join another.",
+        )
+    fingerprint = keys.authority_fingerprint(authority.encode())
+    member = Membership(address=address, authority=authority)
+    _check_address(member)
+    _write(home.membership, _membership_toml(member))
+    book = Journal(home.journal, source="operator")
+    book.append(events.FederationJoined(address=address, authority=fingerprint))
+    book.close()
+    return member
+
+
+def sites(home: Home) -> list[dict[str, str]]:
+    """The coordinator's roster: name and key fingerprint of every site.
+
+    Raises:
+        UsageError: this home coordinates nothing.
+    """
+    from fedtui import keys
+
+    _coordinating(home)
+    return [
+        {
+            "site": path.stem,
+            "key": keys.fingerprint(keys.load_public(path.read_bytes(), name=path.name)),
+        }
+        for path in sorted(home.roster.glob("*.pub"))
+    ]
+
+
+def up(home: Home) -> tuple[str, ...]:
+    """Start the home's processes, detached, and wait until they take orders; returns which.
+
+    Raises:
+        OperatorError: what keeps one from starting, e.g. NetworkError for a port in use.
+    """
+    own = site.load(home)
+    Journal(home.journal, source="operator").close()  # a broken or foreign one is named here
+    journal.refuse_unsound_file_system(home.path)
+    if own.trains:
+        site.load_membership(home)
+    roles = (("coordinator",) if own.coordinates else ()) + (("agent",) if own.trains else ())
+    processes.start(home, roles=roles)
+    return roles
+
+
+def down(home: Home) -> bool:
+    """Stop the home's processes; a run goes on when they are up again. Returns whether any ran."""
+    site.load(home)
+    return processes.stop(home)
+
+
+def run(home: Home, agreed: Study, *, alone: str = "") -> str:
+    """Submit a study to this home's coordinator; returns the run's id.
+
+    Raises:
+        UsageError: this home coordinates nothing, or the study names what does not exist.
+        BusyError: another run is not over.
+    """
+    _coordinating(home)
+    text = study.canonical(agreed).decode()
+    answer = processes.order(home, "coordinator", "run", study=text, alone=alone)
+    return str(answer["run"])
+
+
+def stop(home: Home, run_id: str = "") -> str:
+    """End the run under way before its time; returns its id."""
+    _coordinating(home)
+    return str(processes.order(home, "coordinator", "stop", run=run_id)["run"])
+
+
+def pause(home: Home, run_id: str = "", *, paused: bool) -> str:
+    """Hold the run under way between two exchanges, or let it go on; returns its id."""
+    _coordinating(home)
+    name = "pause" if paused else "resume"
+    return str(processes.order(home, "coordinator", name, run=run_id)["run"])
+
+
+def known(home: Home) -> Progress:
+    """Everything that the journal tells, folded."""
+    site.load(home)
+    book = Journal(home.journal, source="viewer")
+    try:
+        return progress.fold(book.read())
+    finally:
+        book.close()
+
+
+def status(home: Home) -> dict[str, Any]:
+    """One JSON document about the home: processes, link, sites, the run under way."""
+    own = site.load(home)
+    state = known(home)
+    alive = {
+        name: pid
+        for name in ("supervisor", "coordinator", "agent")
+        if (pid := processes.running(home, name)) is not None
+    }
+    document: dict[str, Any] = {
+        "schema": 1,
+        "site": own.name,
+        "roles": list(own.roles),
+        "home": str(home.path),
+        "processes": alive,
+        "link": _link(state, alive),
+        "run": _run_document(state),
+    }
+    for name in ("coordinator", "agent"):
+        if name in alive and processes.answers(home, name):
+            document[name] = processes.order(home, name, "status")
+    return document
+
+
+def _link(state: Progress, alive: dict[str, int]) -> str:
+    if "agent" not in alive:
+        return "down"
+    return {None: "starting", True: "up", False: "down"}[state.link]
+
+
+def _run_document(state: Progress) -> dict[str, Any] | None:
+    run = state.run
+    if run is None:
+        return None
+    last = run.history[-1] if run.history else None
+    return {
+        "run": run.run,
+        "study": run.study,
+        "state": run.state,
+        "round": run.round,
+        "rounds": run.rounds,
+        "phase": run.phase,
+        "metrics": last.metrics if last else {},
+        "awaited": [] if run.over else list(run.awaited),
+        "cause": run.cause,
+        "file": run.file,
+        "sites": {name: asdict(value) for name, value in run.sites.items()},
+    }
+
+
+def _coordinating(home: Home) -> Site:
+    own = site.load(home)
+    if not own.coordinates:
+        raise UsageError(
+            f"{own.name} is not the coordinator of its federation.",
+            remedy="Give this order at the coordinator's home (--home DIR).",
+        )
+    return own
+
+
+def _enrol(home: Home, name: str, public: bytes) -> None:
+    path = home.roster / f"{name}.pub"
+    if path.exists() and path.read_bytes() != public:
+        raise UsageError(
+            f"{name} is on the roster with another key.",
+            remedy=f"If that site lost its key, remove {path} and invite it again.",
+        )
+    path.write_bytes(public)
+
+
+def _check_address(member: Membership) -> None:
+    host, _, port = member.address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise TrustError(
+            "The invitation's address is not HOST:PORT.", remedy="Ask for a new invitation."
+        )
+
+
+def _no_invitation(path: Path) -> TrustError:
+    return TrustError(
+        f"{path.name} is not a fedtui invitation.",
+        remedy="Ask the coordinator's operator for the file that 'fedtui invite' wrote.",
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
+def _membership_toml(member: Membership) -> str:
+    return f'address = "{member.address}"\nauthority = """\n{member.authority}"""\n'
+
+
+def _site_toml(
+    name: str,
+    roles: tuple[str, ...],
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    sources: dict[str, dict[str, str]],
+) -> str:
+    """What ``init`` writes and an operator edits: json.dumps quotes strings as TOML does."""
+    lines = [
+        "# What this site decides alone. Nothing here is sent to anybody.",
+        f"name = {json.dumps(name)}",
+        f"roles = {json.dumps(roles)}",
+        "",
+    ]
+    if "coordinator" in roles:
+        lines += [
+            "[coordinator]",
+            f"host = {json.dumps(host)}",
+            f"port = {port}",
+            f"names = {json.dumps(names)}  # how sites dial this host; the first goes on invitations",
+            "",
+        ]
+    lines += ["[limits]", "minimum_cell = 10  # patients; may be raised, never lowered", ""]
+    for key, source in sources.items():
+        lines.append(f"[data.{key}]")
+        lines += [f"{field} = {json.dumps(value)}" for field, value in source.items()]
+        lines.append("")
+    if not sources and "site" in roles:
+        lines += ["# Data sets that this site offers to studies, for example:"]
+        lines += ["# [data.heart_disease]", '# path = "/data/heart_disease"', '# part = "cleveland"', ""]
+    return "\n".join(lines)

@@ -1,0 +1,209 @@
+"""What one hospital decides alone: its home folder, paths, ports and limits (``site.toml``)."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fedtui import settings
+from fedtui.errors import UsageError
+
+NAME = re.compile(r"[a-z][a-z0-9-]{1,23}")  # fits a screen column and a file name
+_SOCKET_PATH_LIMIT = 107  # bytes, sockaddr_un on Linux, without the closing zero
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where this site keeps one data set.
+
+    Attributes:
+        path: The folder or file; None for bundled data.
+        part: Which part of a shared data set this site plays, e.g. 'even'.
+    """
+
+    path: Path | None = None
+    part: str = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the coordinator listens, and under which names sites may dial it."""
+
+    host: str = "0.0.0.0"
+    port: int = 8443
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError("port: it must lie between 1 and 65535")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What never leaves, whatever a study says.
+
+    Attributes:
+        minimum_cell: No released count or statistic is over fewer patients than this.
+    """
+
+    minimum_cell: int = 10
+
+    def __post_init__(self) -> None:
+        if self.minimum_cell < 10:
+            raise ValueError("minimum_cell: a site may raise it above 10, never lower it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One hospital's own decisions; nothing here is shared or approved."""
+
+    name: str
+    roles: tuple[Literal["site", "coordinator"], ...] = ("site",)
+    coordinator: Listen = field(default_factory=Listen)
+    data: dict[str, Source] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError("name: use 2 to 24 of a-z, 0-9 and -, beginning with a letter")
+        if not self.roles:
+            raise ValueError("roles: choose from site, coordinator")
+
+    @property
+    def coordinates(self) -> bool:
+        """Whether this home runs the coordinator."""
+        return "coordinator" in self.roles
+
+    @property
+    def trains(self) -> bool:
+        """Whether this home has data, an agent and a trainer."""
+        return "site" in self.roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """The federation this site joined: where it is, and which authority it trusts."""
+
+    address: str
+    authority: str
+
+    @property
+    def host(self) -> str:
+        """The coordinator's name or address, without the port."""
+        return self.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The coordinator's port."""
+        return int(self.address.rpartition(":")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that holds everything of one site: settings, keys, journal, work."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """Written by ``init``, edited by hand."""
+        return self.path / "site.toml"
+
+    @property
+    def membership(self) -> Path:
+        """Written by ``join``."""
+        return self.path / "federation.toml"
+
+    @property
+    def journal(self) -> Path:
+        """The book of record."""
+        return self.path / "journal.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys and certificates, folder 0700."""
+        return self.path / "keys"
+
+    @property
+    def roster(self) -> Path:
+        """The coordinator's list of sites: one public key a file."""
+        return self.path / "roster"
+
+    @property
+    def runs(self) -> Path:
+        """The coordinator's runs: study, checkpoints, joint model."""
+        return self.path / "runs"
+
+    @property
+    def work(self) -> Path:
+        """The site's work in hand and its stored answers."""
+        return self.path / "work"
+
+    @property
+    def state(self) -> Path:
+        """Locks, sockets and logs of the processes."""
+        return self.path / "run"
+
+    def socket(self, process: str) -> Path:
+        """Where ``process`` takes orders."""
+        return self.state / f"{process}.sock"
+
+    def lock(self, process: str) -> Path:
+        """What ``process`` holds while it lives."""
+        return self.state / f"{process}.lock"
+
+    def log(self, process: str) -> Path:
+        """What ``process`` says on stderr."""
+        return self.state / f"{process}.log"
+
+
+def default_home() -> Path:
+    """FEDTUI_HOME, else the user's state folder (XDG base directories)."""
+    if chosen := os.environ.get("FEDTUI_HOME"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "fedtui"
+
+
+def load(home: Home) -> Site:
+    """The site of ``home``.
+
+    Raises:
+        UsageError: no home there, or ``site.toml`` does not hold; names line and key.
+    """
+    if not home.settings.exists():
+        raise UsageError(
+            f"{home.path} is not a fedtui home: it has no site.toml.",
+            remedy="Make one with 'fedtui init NAME --home DIR', or give another --home.",
+        )
+    return settings.read(home.settings, Site)
+
+
+def load_membership(home: Home) -> Membership:
+    """The federation that the site of ``home`` joined.
+
+    Raises:
+        UsageError: it joined none yet.
+    """
+    if not home.membership.exists():
+        raise UsageError(
+            "This site has not joined a federation.",
+            remedy="Ask the coordinator for an invitation, then run 'fedtui join FILE'.",
+        )
+    return settings.read(home.membership, Membership)
+
+
+def check_socket_path(home: Home) -> None:
+    """Refuse a home whose socket paths would not fit the operating system's limit.
+
+    Raises:
+        UsageError: naming the length and the limit.
+    """
+    longest = len(os.fsencode(home.socket("coordinator").absolute()))
+    if longest > _SOCKET_PATH_LIMIT:
+        raise UsageError(
+            f"{home.path} is too long a path: its socket would take {longest} of "
+            f"{_SOCKET_PATH_LIMIT} bytes.",
+            remedy="Choose a shorter --home, e.g. /var/lib/fedtui.",
+        )

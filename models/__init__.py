@@ -1,0 +1,221 @@
+"""What a model is: a configuration, a flat vector of parameters, and the manifest that orders it.
+
+One module here is one model, and its file name is its name on screen; ``_underscored`` modules are
+parts that several share. A model offers ``EATS``, ``Config`` and ``build``, as ``Model`` says.
+Nothing here imports JAX, so that a study is validated where JAX is not loaded.
+"""
+
+import dataclasses
+import importlib
+import math
+import pkgutil
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+T = TypeVar("T")
+
+
+class ModelError(ValueError):
+    """A model, a setting or a vector that cannot be used; settings are named by their key.
+
+    Attributes:
+        remedy: The next step, as a sentence.
+    """
+
+    def __init__(
+        self, message: str, *, remedy: str = "Mend the study's model or training settings."
+    ) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One array of a model, as a stretch of the flat vector in row-major order."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The arrays of a model in the order in which they lie in its flat vector."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector."""
+        return sum(entry.size for entry in self.entries)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The entries as JSON holds them, in order."""
+        return [
+            {"name": entry.name, "shape": list(entry.shape), "dtype": entry.dtype}
+            for entry in self.entries
+        ]
+
+    @classmethod
+    def from_json(cls, document: Iterable[Mapping[str, Any]]) -> "Manifest":
+        """What ``to_json`` wrote.
+
+        Raises:
+            ModelError: it is not a manifest.
+        """
+        try:
+            return cls(
+                tuple(
+                    Entry(
+                        name=str(entry["name"]),
+                        shape=tuple(int(length) for length in entry["shape"]),
+                        dtype=str(entry["dtype"]),
+                    )
+                    for entry in document
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                "The list of a model's arrays cannot be read.",
+                remedy="Check that every site and the coordinator run the same fedtui.",
+            ) from error
+
+    def mismatch(self, other: "Manifest") -> str | None:
+        """The first entry in which ``other`` differs, in words; None if it does not."""
+        for place, (mine, theirs) in enumerate(zip(self.entries, other.entries, strict=False)):
+            if mine != theirs:
+                return f"array {place}: {_words(mine)} here, {_words(theirs)} there"
+        mine_more = len(self.entries) - len(other.entries)
+        if mine_more == 0:
+            return None
+        longer, where = (self, "here") if mine_more > 0 else (other, "there")
+        place = min(len(self.entries), len(other.entries))
+        return f"array {place}: {_words(longer.entries[place])} only {where}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Local work in one round, as the sites agreed on it.
+
+    Attributes:
+        optimizer: Starts afresh every round, as FedAvg has it.
+        batch: Examples a step; the last of an epoch may have fewer.
+        epochs: Passes over the training split a round.
+        l2: Adds l2 / 2 times the squared norm of weights, not of biases, to the loss.
+        weight_decay: Decoupled decay of weights, not of biases; adamw only.
+        momentum: Of sgd only; 0 for none.
+        clip: Largest global norm of a step's gradient; None for no bound.
+    """
+
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = 0.1
+    batch: int = 32
+    epochs: int = 1
+    l2: float = 0.0
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adam", "adamw"):
+            raise ModelError("optimizer: choose sgd, adam or adamw")
+        for key in ("learning_rate", "l2", "weight_decay", "momentum", "clip"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < math.inf:
+                raise ModelError(f"{key}: it must be a number, and not negative")
+        for key in ("learning_rate", "batch", "epochs", "clip"):
+            value = getattr(self, key)
+            if value is not None and value <= 0:
+                raise ModelError(f"{key}: it must be more than 0")
+        if self.momentum >= 1:
+            raise ModelError("momentum: it must be less than 1")
+        if self.momentum and self.optimizer != "sgd":
+            raise ModelError("momentum: only sgd takes it")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ModelError("weight_decay: only adamw takes it; use l2 with the others")
+
+
+class Model(Protocol):
+    """What a module in this folder offers.
+
+    Attributes:
+        EATS: What ``Dataset.gives`` must be; 'table' is float32 [batch, features].
+        Config: Frozen dataclass of settings with defaults; refuses wrong values by ModelError.
+    """
+
+    EATS: str
+    Config: type[Any]
+
+    def build(self, config: Any, *, features: int, outputs: int, rngs: "nnx.Rngs") -> "nnx.Module":
+        """The network, from [batch, features] to logits [batch, outputs].
+
+        ``outputs`` is 1 for two classes (a sigmoid follows), else the number of classes (softmax).
+        """
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The models there are, in alphabetical order; none is imported."""
+    found = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
+
+
+def load(name: str) -> Model:
+    """The model's module; only its ``build`` imports JAX.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    if name not in names():
+        raise ModelError(
+            f"model: there is no '{name}'", remedy=f"Choose one of {', '.join(names())}."
+        )
+    return cast("Model", importlib.import_module(f"models.{name}"))
+
+
+def configure(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Hand-written settings as ``kind``: a model's Config, or Training. Lists become tuples.
+
+    Raises:
+        ModelError: an unknown key, or a value that does not fit, by the key's name.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = [field.name for field in dataclasses.fields(cast("Any", kind))]
+    fitting = {}
+    for key, value in values.items():
+        if key not in fields:
+            remedy = f"Known are {', '.join(fields)}." if fields else "It has no settings."
+            raise ModelError(f"{key}: unknown key", remedy=remedy)
+        fitting[key] = tuple(value) if isinstance(value, list) else value
+        if not _fits(fitting[key], hints[key]):
+            raise ModelError(f"{key}: a value of another kind is wanted here")
+    return kind(**fitting)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether ``value`` is of the type in an annotation: as much of typing as settings use."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:  # of any length, as in tuple[int, ...]
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _words(entry: Entry) -> str:
+    return f"{entry.name} {entry.dtype} {list(entry.shape)}"
