@@ -149,7 +149,7 @@ class Engine:
                 )
                 losses += np.asarray(sums)[first:end].tolist()
                 now = time.monotonic()
-                self._pace = _paced(end - first, now - started)
+                self._pace = _paced(self._pace, (end - first) / (now - started))
                 first, done = end, len(losses)
                 if now - told_at >= _PACE or done == steps * epochs:
                     if on_progress is not None:
@@ -225,9 +225,12 @@ def _batches(rows: NDArray[np.int64], batch: int) -> NDArray[np.int32]:
     return order
 
 
-def _paced(steps: int, seconds: float) -> int:
-    """How many steps to run before the next report; doubles at most, as compiling is slow once."""
-    return max(1, min(2 * steps, int(steps * _PACE / max(seconds, 1e-6))))
+def _paced(pace: int, speed: float) -> int:
+    """How many steps fill the time between reports, at ``speed`` steps a second.
+
+    At most twice ``pace``, the number so far: one short measurement is no speed.
+    """
+    return max(1, min(2 * pace, int(speed * _PACE)))
 
 
 def _finite(vector: Vector, what: str) -> Vector:
