@@ -322,7 +322,8 @@ class Released(Event):
 
     @property
     def sentence(self) -> str:
-        return f"round {self.round}: {self.kind} left this site for {self.recipient}, {self.bytes} bytes."
+        what = f"{self.kind} left this site for {self.recipient}"
+        return f"round {self.round}: {what}, {self.bytes} bytes."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -344,7 +345,8 @@ class AnswerReceived(Event):
 
     @property
     def sentence(self) -> str:
-        return f"round {self.round}, {self.phase}: {self.site} answered after {self.seconds.get('total', 0):.2f} s."
+        total = self.seconds.get("total", 0.0)
+        return f"round {self.round}, {self.phase}: {self.site} answered after {total:.2f} s."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,7 +379,8 @@ class SitesAwaited(Event):
 
     @property
     def sentence(self) -> str:
-        return f"round {self.round}, {self.phase}: waiting for {', '.join(self.sites)}, {self.seconds:.0f} s."
+        who = ", ".join(self.sites)
+        return f"round {self.round}, {self.phase}: waiting for {who}, {self.seconds:.0f} s."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,11 +425,17 @@ class RoundEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
-    """A run is over. ``file`` is the joint model, where there is one."""
+    """A run is over.
+
+    Attributes:
+        code: What ``watch`` exits with.
+        file: The joint model, where there is one.
+    """
 
     run: str
     outcome: Outcome
     cause: str
+    code: int = 0
     file: str = ""
     sha256: str = ""
 

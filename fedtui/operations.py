@@ -63,7 +63,9 @@ def create(
         address = f"{names[0] if names else LOOPBACK[1]}:{port}"
         if data:
             _enrol(home, name, keys.public_bytes(public))
-            _write(home.membership, _membership_toml(Membership(address=address, authority=authority)))
+            _write(
+                home.membership, _membership_toml(Membership(address=address, authority=authority))
+            )
     _write(home.settings, text)
     journal.create(home.journal)
     book = Journal(home.journal, source="operator")
@@ -353,7 +355,7 @@ def _site_toml(
             "[coordinator]",
             f"host = {json.dumps(host)}",
             f"port = {port}",
-            f"names = {json.dumps(names)}  # how sites dial this host; the first goes on invitations",
+            f"names = {json.dumps(names)}  # how sites dial us; the first goes on invitations",
             "",
         ]
     lines += ["[limits]", "minimum_cell = 10  # patients; may be raised, never lowered", ""]
@@ -363,5 +365,10 @@ def _site_toml(
         lines.append("")
     if not sources and "site" in roles:
         lines += ["# Data sets that this site offers to studies, for example:"]
-        lines += ["# [data.heart_disease]", '# path = "/data/heart_disease"', '# part = "cleveland"', ""]
+        lines += [
+            "# [data.heart_disease]",
+            '# path = "/data/heart_disease"',
+            '# part = "cleveland"',
+            "",
+        ]
     return "\n".join(lines)

@@ -151,7 +151,9 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
         _failure(home, process).unlink(missing_ok=True)
     (home.state / "wanted").write_text(json.dumps(roles), encoding="ascii")
     if running(home, "supervisor") is None:
-        spawn(home, "supervisor")
+        supervisor = spawn(home, "supervisor")
+        # Collected when it ends: a dashboard lives long, and must not keep a dead child.
+        threading.Thread(target=supervisor.wait, name="supervisor", daemon=True).start()
     until = time.monotonic() + seconds
     for process in roles:
         while not answers(home, process):

@@ -12,7 +12,9 @@ from fedtui import events
 from fedtui.events import RoundEnded
 from fedtui.journal import Record
 
-SiteState = Literal["WAITING", "PREPARING", "TRAINING", "EVALUATING", "ANSWERED", "REFUSED", "SILENT"]
+SiteState = Literal[
+    "WAITING", "PREPARING", "TRAINING", "EVALUATING", "ANSWERED", "REFUSED", "SILENT"
+]
 RunState = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "STOPPED"]
 _KEPT_ALARMS = 20
 _BUSY: dict[str, SiteState] = {
@@ -94,9 +96,7 @@ class RunProgress:
     @property
     def awaited(self) -> tuple[str, ...]:
         """Who has been asked and has not answered."""
-        return tuple(
-            s.name for s in self.sites.values() if s.state in (*_BUSY.values(), "SILENT")
-        )
+        return tuple(s.name for s in self.sites.values() if s.state in (*_BUSY.values(), "SILENT"))
 
     @property
     def seconds_a_round(self) -> float | None:
@@ -207,9 +207,7 @@ def _in_run(run: RunProgress, record: Record) -> RunProgress:
         case events.PhaseStarted(round=round, phase=phase, sites=asked):
             run = replace(run, round=round, phase=phase, asked=record.time)
             for name in asked:
-                run = _site(
-                    run, name, state=_BUSY[phase], round=round, step=0, steps=0, trouble=""
-                )
+                run = _site(run, name, state=_BUSY[phase], round=round, step=0, steps=0, trouble="")
             return run
         case events.TrainingProgressed() as event:
             if event.round != run.round or run.phase != "train":  # a late report

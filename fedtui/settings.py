@@ -77,8 +77,8 @@ def from_mapping(document: Mapping[str, Any], kind: type[T], keys: tuple[str, ..
         return kind(**values)
     except ValueError as error:  # from the dataclass's own __post_init__, as "field: what"
         name, _, what = str(error).partition(": ")
-        key = (*keys, name) if name in fields else keys
-        raise _Mistake(key, what or str(error), "Change the value.") from error
+        place = (*keys, name) if name in fields else keys
+        raise _Mistake(place, what or str(error), "Change the value.") from error
 
 
 def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:

@@ -2,7 +2,7 @@
 
 The link thread (the main one) attaches, pulls work, has it done and pushes the answer; whenever
 anything goes wrong it attaches again and the coordinator re-issues what is missing. A second
-thread reports progress and takes over the federation's news, once a second, whatever the first does.
+thread reports progress and takes over the federation's news, once a second, meanwhile.
 """
 
 import json
@@ -156,21 +156,20 @@ class Agent:
             reply = self._reply(message, key)
             answered = time.monotonic()
             self._state = {"state": "sending", "run": key.run, "round": key.round}
-            self._node.push(reply)
+            self._node.push(reply, round=key.round)
         finally:
             self._state = {"state": "waiting"}
             self._progress = None
-        metrics = dict(reply.content["metrics"]) if reply.has_content() else {}
+        metrics = dict(reply.content.metric_records["metrics"]) if reply.has_content() else {}
+        numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
         trained = self._current.seconds if self._current else 0.0
         self._append(
             events.WorkAnswered(
                 run=key.run,
                 round=key.round,
                 phase=key.phase,
-                examples=int(metrics.pop("num-examples", 0)),
-                metrics={
-                    name: float(value) for name, value in metrics.items() if name != "seconds"
-                },
+                examples=int(numbers.pop("num-examples", 0)),
+                metrics={name: value for name, value in numbers.items() if name != "seconds"},
                 seconds={
                     "pull": round(pulled - began, 4),
                     "work": round(answered - pulled - trained, 4),

@@ -64,7 +64,7 @@ def read_assignment(config: Mapping[str, Any], *, site: str) -> Assignment:
         raise TrustError(
             f"Study {study.id} has fingerprint {own[:12]} here and "
             f"{str(config['fingerprint'])[:12]} at the coordinator.",
-            remedy="Bring both to the same fedtui: the numeric code differs, or the study was changed.",
+            remedy="Bring both to the same fedtui: its numeric code or the study differs.",
         )
     if site not in study.sites:
         raise TrustError(
@@ -263,13 +263,13 @@ def create_app(
         config = dict(message.content["config"])
         task = read_assignment(config, site=site)
         client = make_client(task)
-        _, examples, metrics = client.evaluate(parameters(message, task.size), config)
+        loss, examples, metrics = client.evaluate(parameters(message, task.size), config)
         return exit.release(
             task.key,
             task.fingerprint,
             reply_to=message,
             examples=examples,
-            metrics={**metrics, "seconds": client.seconds},
+            metrics={"loss": loss, **metrics, "seconds": client.seconds},
         )
 
     return app

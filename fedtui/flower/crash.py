@@ -1,8 +1,9 @@
 """Crash points: where a rehearsal of failures may kill this process, and nothing otherwise.
 
 ``FEDTUI_CRASH=agent.pulled@2=MARKER`` kills the process with SIGKILL the first time it passes
-that point in round 2; the file MARKER then keeps its successor alive. Recovery is tested at the
-exact instants between two steps, which no outside observer can hit.
+that point in round 2; the file MARKER then keeps its successor alive (and disarms the point from
+the start where it exists before). Several, separated by commas, rehearse one death after another.
+Recovery is tested at the exact instants between two steps, which no outside observer can hit.
 """
 
 import os
@@ -26,10 +27,8 @@ POINTS = (
 
 def point(name: str, round: int) -> None:
     """Die here if the environment says so."""
-    wanted = os.environ.get("FEDTUI_CRASH")
-    if not wanted:
-        return
-    where, _, marker = wanted.partition("=")
-    if where == f"{name}@{round}" and not Path(marker).exists():
-        Path(marker).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    for wanted in filter(None, os.environ.get("FEDTUI_CRASH", "").split(",")):
+        where, _, marker = wanted.partition("=")
+        if where == f"{name}@{round}" and not Path(marker).exists():
+            Path(marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)

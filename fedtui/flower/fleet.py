@@ -17,6 +17,7 @@ from flwr.app import Message
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID, SubStatus
 from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.error.http import http_error_translator
 from flwr.supercore.inflatable.inflatable_object import (
@@ -60,7 +61,11 @@ class Fleet:
         _, factory = get_objectstore_linkstate_factories(
             ":flwr-in-memory:", get_federation_manager(is_simulation=False)
         )
-        self._factory, self._state = factory, factory.state()
+        state = factory.state()
+        # Its own tables are read below, which the abstract LinkState does not promise.
+        if not isinstance(state, InMemoryLinkState):
+            raise TypeError(f"Flower gave a {type(state).__name__}")
+        self._factory, self._state = factory, state
         self._sites: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._task = 0
@@ -116,7 +121,9 @@ class Fleet:
         run = self._state.create_run(
             None, None, None, {}, NOOP_FEDERATION_ID, None, NOOP_FLWR_AID, TaskType.SERVER_APP
         )
-        task = self._state.get_run_info(run_ids=[run])[0].primary_task_id
+        task = self.run(run).primary_task_id
+        if task is None:
+            raise RuntimeError("Flower made a run without a task")
         self._state.claim_task(task)
         self._state.activate_task(task)
         TaskIdentity.run_id, TaskIdentity.task_id = run, task
@@ -174,7 +181,7 @@ class Fleet:
             return metadata.created_at + metadata.ttl > time.time()
 
     def delivered(self, message_id: str) -> bool:
-        """Whether a message was pulled, or has expired: if its site does not hold it, it is lost."""
+        """Whether a message was pulled, or is gone: if its site does not hold it, it is lost."""
         with self._state.lock:
             message = self._state.message_ins_store.get(message_id)
             return message is None or message.metadata.delivered_at != ""

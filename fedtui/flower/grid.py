@@ -1,4 +1,4 @@
-"""Flower's ``Grid`` over the Fleet in this process: asks sites, waits for them, re-issues what is lost.
+"""Flower's ``Grid`` over the Fleet in this process: asks sites, waits, re-issues what is lost.
 
 Flower delivers a message at most once and waits for ever; here a site that attaches anew is asked
 again (it answers from its store), and a study's quorum and deadline bound the waiting.

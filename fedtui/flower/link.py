@@ -50,7 +50,7 @@ def classify(error: Exception, address: str) -> LinkError:
         return LinkError(
             "certificate",
             "the certificate is not from this federation",
-            remedy="Ask for an exception from TLS inspection for this address, or a new invitation.",
+            remedy="Ask for an exception from TLS inspection here, or for a new invitation.",
             passing=False,
         )
     if isinstance(error, httpx.ConnectError):

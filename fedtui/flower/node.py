@@ -38,6 +38,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from fedtui.flower import crash
 from fedtui.flower.link import LinkError, classify
 from fedtui.keys import PrivateKey
 from fedtui.site import Membership
@@ -110,8 +111,8 @@ class Node:
         whole.metadata.__dict__["_message_id"] = tree.object_id
         return whole
 
-    def push(self, reply: Message) -> None:
-        """Send ``reply`` and its content."""
+    def push(self, reply: Message, *, round: int) -> None:
+        """Send ``reply``, an answer of ``round``, and its content."""
         run = reply.metadata.run_id
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
@@ -122,6 +123,7 @@ class Node:
                 message_object_trees=[tree],
             )
             response = self._named(lambda: self._client.PushMessages(request))
+            crash.point("agent.pushing", round)
             push = make_push_object_fn_protobuf(
                 self._client.PushObject, self._node, run, response.session_id
             )

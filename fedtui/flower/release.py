@@ -58,9 +58,11 @@ class Exit:
                 "nothing was sent.",
                 remedy="Take part with more patients, or ask for a study without this site.",
             )
+        shown = ConfigRecord(dict(fields or {}))
+        numbers = MetricRecord({"num-examples": examples, **bounded_metrics(metrics)})
         records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
-            "metrics": MetricRecord({"num-examples": examples, **bounded_metrics(metrics)}),
-            "fields": ConfigRecord(dict(fields or {})),
+            "metrics": numbers,
+            "fields": shown,
         }
         size = 0
         if vector is not None:
@@ -70,7 +72,7 @@ class Exit:
         if statistics is not None:
             safe = suppressed(statistics, minimum=self._minimum)
             for name, values in safe.items():
-                records["fields"][name] = values.tobytes()
+                shown[name] = values.tobytes()
                 size += values.nbytes
         kind = {"prepare": "statistics", "train": "model update", "evaluate": "metrics"}[key.phase]
         self._journal.append(

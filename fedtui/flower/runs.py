@@ -35,7 +35,11 @@ _OVER_FLOWER_SECONDS = 10 * 365 * 86400.0  # our own deadlines rule; Flower's ne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a study: its id outlives every process. ``alone`` names the only site that trains."""
+    """One run of a study; its id outlives every process.
+
+    Attributes:
+        alone: The only site that trains, empty for all of them.
+    """
 
     id: str
     study: Study
@@ -197,14 +201,16 @@ class Runs:
         try:
             file, digest = self._federate(run, grid, resumed=resumed)
         except StoppedError:
-            return events.RunEnded(run=run.id, outcome="stopped", cause="an operator stopped it")
+            return events.RunEnded(
+                run=run.id, outcome="stopped", cause="an operator stopped it", code=1
+            )
         except OperatorError as error:
             cause = f"{error} {error.remedy}"
-            return events.RunEnded(run=run.id, outcome="failed", cause=cause)
+            return events.RunEnded(run=run.id, outcome="failed", cause=cause, code=error.exit_code)
         except Exception as error:  # the run's boundary: traced in the local log, named here
             sys.excepthook(type(error), error, error.__traceback__)
             cause = f"an unforeseen {type(error).__name__}; see run/coordinator.log"
-            return events.RunEnded(run=run.id, outcome="failed", cause=cause)
+            return events.RunEnded(run=run.id, outcome="failed", cause=cause, code=1)
         finally:
             grid.close()
         cause = f"all {run.study.rounds} rounds done"

@@ -209,7 +209,7 @@ class JointAveraging(FedAvg):
                 },
             )
         )
-        return MetricRecord(joint)
+        return MetricRecord(dict(joint))
 
     def _judge_update(self, site: str, message: Message) -> tuple[int, dict[str, float], Vector]:
         examples, metrics, content = judge_metrics(message)

@@ -62,7 +62,7 @@ class Trainer:
         digest = ""
         if order["initial"]:
             first = engine.initial()
-            work.write_atomically(Path(order["output"]), memoryview(first).cast("B"))
+            work.write_atomically(Path(order["output"]), vectors.bytes_of(first))
             digest = vectors.hash_of(first)
         return {
             "examples": len(data.train.y),
@@ -95,7 +95,7 @@ class Trainer:
             stream=self._stream,
             on_progress=report,
         )
-        work.write_atomically(Path(order["output"]), memoryview(trained.vector).cast("B"))
+        work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
         return {
             "examples": trained.examples,
             "metrics": {"loss": trained.loss},

@@ -79,6 +79,11 @@ def mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
     return result
 
 
+def bytes_of(vector: Vector) -> memoryview:
+    """The vector's bytes, without a copy."""
+    return memoryview(np.ascontiguousarray(vector)).cast("B")  # type: ignore[arg-type]
+
+
 def hash_of(vector: Vector) -> str:
     """Hex sha256 of the vector's bytes."""
-    return hashlib.sha256(memoryview(vector).cast("B")).hexdigest()
+    return hashlib.sha256(bytes_of(vector)).hexdigest()

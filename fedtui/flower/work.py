@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fedtui.events import Phase
-from fedtui.flower.vectors import Vector, hash_of
+from fedtui.flower.vectors import Vector, bytes_of, hash_of
 
 _KEPT_ROUNDS = 2  # the coordinator asks at most for its last unfinished round again
 
@@ -56,7 +56,7 @@ def question(fingerprint: str, vector: Vector | None, settings: bytes = b"") -> 
     """Hex sha256 that names a question."""
     digest = hashlib.sha256(fingerprint.encode() + hashlib.sha256(settings).digest())
     if vector is not None:
-        digest.update(memoryview(vector).cast("B"))
+        digest.update(bytes_of(vector))
     return digest.hexdigest()
 
 
@@ -81,7 +81,7 @@ class Work:
         folder.mkdir(mode=0o700, exist_ok=True)
         self._prune(folder, key.round)
         if vector is not None:
-            write_atomically(self.input(key), memoryview(vector).cast("B"))
+            write_atomically(self.input(key), bytes_of(vector))
 
     def finish(self, key: Key, answer: Answer) -> None:
         """Keep ``answer`` until the rounds after it are done."""

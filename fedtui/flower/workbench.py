@@ -1,4 +1,4 @@
-"""The agent's side of the trainer: start it, give it one order at a time, replace it when it dies."""
+"""The agent's side of the trainer: start it, order one thing at a time, replace it when it dies."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class Workbench:
                     if attempt == _TRIES - 1:
                         raise ResourceError(
                             f"The trainer died {_TRIES} times over the same work ({error}).",
-                            remedy="Look for the kernel's out-of-memory killer in 'dmesg', and read "
+                            remedy="Look for the out-of-memory killer in 'dmesg', and read "
                             "run/trainer.log.",
                         ) from error
         raise AssertionError("unreachable")
