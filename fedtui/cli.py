@@ -50,10 +50,15 @@ def _named(command: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        from fedtui.errors import OperatorError
+        from fedtui.errors import OperatorError, ResourceError
 
         try:
-            return command(*args, **kwargs)
+            try:
+                return command(*args, **kwargs)
+            except (PermissionError, FileNotFoundError, NotADirectoryError, FileExistsError) as e:
+                raise ResourceError(
+                    f"{e.filename}: {e.strerror}.", remedy="Check the path and who may write there."
+                ) from e
         except OperatorError as error:
             if kwargs.get("json_", False):
                 typer.echo(json.dumps(error.to_json()))
