@@ -424,6 +424,30 @@ class RoundEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadWitnessed(Event):
+    """A site's journal stood here at a round's end, by its own signature; its peers keep it.
+
+    A chain that was cut or rewritten afterwards no longer contains this head.
+
+    Attributes:
+        at: Position of the head in that site's journal.
+        head: The chain's value there, hex.
+        key: The site's public key, PEM, whose signature (base64) covers site, position and head.
+    """
+
+    run: str
+    site: str
+    at: int
+    head: str
+    key: str
+    signature: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} signed its journal's head, record {self.at}, {self.head[:12]}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded(Event):
     """A run is over.
 

@@ -4,6 +4,7 @@ An append is one SQLite transaction (WAL, synchronous=FULL) that also sets
 ``sha256(previous hash + record)``; an edit, a deletion or a swap shows at that very record.
 """
 
+import calendar
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from fedtui.errors import BusyError, DataError, OperatorError, ResourceError, Us
 APPLICATION_ID = 0x46454454  # "FEDT" in SQLite's header; another program's file has another
 SCHEMA = 1
 GENESIS = bytes(32)
+_ENVELOPE = ("schema", "seq", "time", "source", "origin", "level", "hash")
 _BUSY_SECONDS = 10.0  # an append takes milliseconds; a lock held longer is a hung process
 # Their locks lie or lag, and SQLite's WAL needs shared memory between processes.
 _UNSOUND = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
@@ -63,8 +65,9 @@ class Record:
 
 def iso(seconds: float) -> str:
     """UTC with milliseconds, as ISO 8601."""
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{whole}.{int(seconds * 1000) % 1000:03d}Z"
+    thousandths = round(seconds * 1000)
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(thousandths // 1000))
+    return f"{whole}.{thousandths % 1000:03d}Z"
 
 
 def refuse_unsound_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
@@ -123,7 +126,7 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             seq, last = _tail(self._db)
             for event, origin in pairs:
-                seq, now = seq + 1, time.time()
+                seq, now = seq + 1, round(time.time(), 3)
                 body = _body(seq, now, self._source, origin, events.to_json(event))
                 last = hashlib.sha256(last + body.encode()).digest()
                 self._db.execute(
@@ -251,6 +254,38 @@ def verify(path: Path) -> tuple[int, bytes]:
     finally:
         db.close()
     return expected - 1, last
+
+
+def parse_line(line: dict[str, Any]) -> tuple[Record, str]:
+    """A record from its ``line``, and the text that its hash covers.
+
+    Raises:
+        DataError: it is not a line that this fedtui can read.
+    """
+    try:
+        fields = {name: value for name, value in line.items() if name not in _ENVELOPE}
+        moment = _seconds(line["time"])
+        record = Record(
+            seq=int(line["seq"]),
+            time=moment,
+            source=str(line["source"]),
+            origin=int(line["origin"]),
+            event=events.from_fields(fields),
+            hash=bytes.fromhex(line["hash"]),
+        )
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return record, _body(record.seq, moment, record.source, record.origin, text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "A line is not a record of a fedtui journal.",
+            remedy="Give a file that 'fedtui export' or 'fedtui logs --json' wrote.",
+        ) from error
+
+
+def _seconds(moment: str) -> float:
+    whole, _, rest = moment.partition(".")
+    stamp = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return (stamp * 1000 + int(rest.rstrip("Z"))) / 1000
 
 
 def _body(seq: int, now: float, source: str, origin: int, event: str) -> str:

@@ -188,6 +188,28 @@ def request_is_signed(
     return True
 
 
+def sign_head(key: PrivateKey, *, site: str, at: int, head: str) -> str:
+    """A site's signature under its journal's head, base64."""
+    return b64encode(key.sign(_head_text(site, at, head), ec.ECDSA(hashes.SHA384()))).decode()
+
+
+def head_is_signed(key: PublicKey, signature: str, *, site: str, at: int, head: str) -> bool:
+    """Whether ``signature`` is ``key``'s under exactly this head."""
+    try:
+        key.verify(
+            b64decode(signature, validate=True),
+            _head_text(site, at, head),
+            ec.ECDSA(hashes.SHA384()),
+        )
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _head_text(site: str, at: int, head: str) -> bytes:
+    return f"fedtui-head-1\n{site}\n{at}\n{head}".encode()
+
+
 def _request_text(site: str, method: str, path: str, body: bytes, time: str, nonce: str) -> bytes:
     digest = hashlib.sha256(body).hexdigest()
     return "\n".join(("fedtui-request-1", site, method, path, digest, time, nonce)).encode()

@@ -114,6 +114,7 @@ class Progress:
         runs: By id, in the order of submission.
         alarms: The last warnings and errors, oldest first.
         processes: Process id of each of this home's processes that is up.
+        device_memory: Bytes of the trainer's device; None where it does not say.
         link: Whether this site reaches the coordinator; None before any news of it.
     """
 
@@ -125,6 +126,7 @@ class Progress:
     link_cause: str = ""
     address: str = ""
     device: str = ""
+    device_memory: int | None = None
     processes: dict[str, int] = field(default_factory=dict)
     sites: dict[str, bool] = field(default_factory=dict)
     runs: dict[str, RunProgress] = field(default_factory=dict)
@@ -183,8 +185,8 @@ def _in_home(progress: Progress, record: Record) -> Progress:
             return replace(progress, address=address)
         case events.LinkChanged(up=up, cause=cause):
             return replace(progress, link=up, link_cause=cause)
-        case events.DeviceReported(device=device, count=count):
-            return replace(progress, device=f"{count} x {device}")
+        case events.DeviceReported(device=device, count=count, memory_bytes=memory):
+            return replace(progress, device=f"{count} x {device}", device_memory=memory)
         case events.ProcessStarted(process=process, pid=pid):
             return replace(progress, processes={**progress.processes, process: pid})
         case events.ProcessEnded(process=process):

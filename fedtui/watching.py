@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 
 from fedtui import events, journal, processes
 from fedtui.errors import UsageError
@@ -9,6 +10,7 @@ from fedtui.journal import Journal, Record
 from fedtui.site import Home, load
 
 # What concerns every run: the link, the sites, and this home's own processes.
+_LEVELS = ("INFO", "WARN", "ERROR")
 _SURROUNDINGS = (events.SiteSeen, events.LinkChanged, events.ProcessEnded, events.ProcessStarted)
 
 
@@ -36,6 +38,23 @@ def watch(home: Home, run: str, *, json_: bool) -> int:
         print(line(record, json_=json_), flush=True)  # noqa: T201 - results go to stdout
         if isinstance(record.event, events.RunEnded) and record.event.run == event.run:
             return record.event.code
+    return 0
+
+
+def logs(
+    home: Home, *, follow: bool, since: float, level: str, json_: bool, to: Callable[[str], None]
+) -> int:
+    """Hand every record to ``to`` as a line: those since a time and at or above a level.
+
+    Args:
+        since: Seconds since 1970.
+        level: INFO, WARN or ERROR.
+    """
+    load(home)
+    wanted = _LEVELS[_LEVELS.index(level) :]
+    for record in journal.follow(home.journal, stop=lambda: not follow):
+        if record.time >= since and record.event.level in wanted:
+            to(line(record, json_=json_))
     return 0
 
 

@@ -67,6 +67,8 @@ class Agent:
         self._exit = exit
         self._app = create_app(self._client, exit, site=self._site.name)
         self._current: SiteClient | None = None
+        self._key = key
+        self._head_of = ""  # the run whose round this site has just finished
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
@@ -162,6 +164,8 @@ class Agent:
             self._progress = None
         metrics = dict(reply.content.metric_records["metrics"]) if reply.has_content() else {}
         numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
+        if key.phase == "evaluate":
+            self._head_of = key.run
         trained = self._current.seconds if self._current else 0.0
         self._append(
             events.WorkAnswered(
@@ -226,9 +230,11 @@ class Agent:
     def _report(self) -> None:
         progress, self._progress = self._progress, None
         own = self._site.coordinates  # then the coordinator writes into this very journal
+        run, self._head_of = self._head_of, ""
         body = {
             "boot": self._boot,
             "state": self._state,
+            "head": self._signed_head(run) if run and not own else None,
             "progress": events.to_fields(self._exit.progress(progress)) if progress else None,
             "after": None if own else self._journal.last_origin(),
         }
@@ -236,6 +242,13 @@ class Agent:
         news = [(events.from_fields(item["event"]), int(item["seq"])) for item in answer["news"]]
         if news:
             self._journal.append_all(news)
+
+    def _signed_head(self, run: str) -> dict[str, Any]:
+        """This site's journal as it stands, signed: what its peers will hold it to."""
+        at, head = self._journal.head()
+        signature = keys.sign_head(self._key, site=self._site.name, at=at, head=head.hex())
+        public = keys.public_bytes(self._key.public_key()).decode()
+        return {"run": run, "at": at, "head": head.hex(), "key": public, "signature": signature}
 
     def _beat_for_ever(self) -> None:
         while True:

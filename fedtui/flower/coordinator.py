@@ -50,7 +50,7 @@ class Coordinator:
             site=self._site.name,
             epoch=secrets.token_hex(8),
         )
-        self._runs = Runs(home, self._journal, self._fleet, self._presence)
+        self._runs = Runs(home, self._journal, self._fleet, self._presence, site=self._site.name)
         self._listener = _bind(self._site.coordinator.host, self._site.coordinator.port)
 
     def run(self) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from flwr.app import Message
+from flwr.app import Message, RecordDict
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID, SubStatus
 from flwr.proto.fleet_pb2 import PushMessagesRequest
@@ -39,6 +39,8 @@ from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+
+from fedtui.flower.vectors import RefusedError
 
 
 class SenderMiddleware(BaseHTTPMiddleware):
@@ -187,7 +189,11 @@ class Fleet:
             return message is None or message.metadata.delivered_at != ""
 
     def receive(self, message_id: str, run: int) -> Message | None:
-        """The complete reply to ``message_id``, once; None while any part of it is under way."""
+        """The complete reply to ``message_id``, once; None while any part of it is under way.
+
+        Raises:
+            RefusedError: 'malformed', it is not what Flower's nodes send.
+        """
         with self._state.lock:
             reply_id = self._state.message_ins_id_to_message_res_id.get(message_id)
         if reply_id is None:
@@ -202,11 +208,17 @@ class Fleet:
             if not content:
                 return None
             contents[part.object_id] = content
-        reply = inflate_object_from_contents(reply_id, contents)
-        self._state.object_store.delete(reply_id)
-        self.forget([message_id])
-        if not isinstance(reply, Message):
-            raise TypeError("a reply that is no message")
+        try:
+            reply = inflate_object_from_contents(reply_id, contents)
+        except Exception as error:  # a site's bytes: Flower's decoders raise whatever they meet
+            raise RefusedError("malformed", "the answer cannot be decoded.") from error
+        finally:
+            self._state.object_store.delete(reply_id)
+            self.forget([message_id])
+        if not isinstance(reply, Message) or not (
+            reply.has_error() or isinstance(reply.content, RecordDict)
+        ):
+            raise RefusedError("malformed", "the answer is no message.")
         return reply
 
     def forget(self, message_ids: Iterable[str]) -> None:

@@ -31,6 +31,10 @@ class Gate:
         """Let ``site`` in with ``key``."""
         self._keys[site] = key
 
+    def key(self, site: str) -> PublicKey:
+        """The key that ``site`` signs with. Raises KeyError for a stranger."""
+        return self._keys[site]
+
     def admit(self, headers: Mapping[str, str], *, method: str, path: str, body: bytes) -> str:
         """The name of the site that signed this request.
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fedtui import __version__, events
+from fedtui import __version__, events, keys
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import FRESH_SECONDS, DeniedError, Gate
 from fedtui.flower.presence import Presence
@@ -28,7 +28,7 @@ from fedtui.study import PROTOCOL
 NEWS = (
     "RunSubmitted", "RunResumed", "RunPaused", "PhaseStarted", "TrainingProgressed",
     "AnswerReceived", "AnswerRefused", "SitesAwaited", "CheckpointWritten", "RoundEnded",
-    "RunEnded", "SiteSeen",
+    "RunEnded", "SiteSeen", "HeadWitnessed",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500
 _LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/": 1 << 20}  # bytes; Flower's objects are 5 MB chunks
@@ -113,11 +113,24 @@ class Routes:
             event = events.from_fields(progress)
             if isinstance(event, events.TrainingProgressed) and event.site == site:
                 self._journal.append(event)
+        self._witness(site, body.get("head"))
         if body.get("after") is None:
             return {"news": [], "epoch": self.epoch}
         records = self._journal.own(NEWS, int(body["after"]), limit=_NEWS_AT_ONCE)
         news = [{"seq": r.seq, "event": events.to_fields(r.event)} for r in records]
         return {"news": news, "epoch": self.epoch}
+
+    def _witness(self, site: str, head: Any) -> None:
+        """Keep a site's signed head for all its peers; one that is not signed by it is dropped."""
+        if not isinstance(head, dict):
+            return
+        event = events.from_fields({**head, "event": "HeadWitnessed", "site": site})
+        assert isinstance(event, events.HeadWitnessed)
+        key = self._gate.key(site)
+        if event.key.encode() == keys.public_bytes(key) and keys.head_is_signed(
+            key, event.signature, site=site, at=event.at, head=event.head
+        ):
+            self._journal.append(event)
 
     def _signed(
         self, action: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 import datasets
 import models
-from fedtui import events
+from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
 from fedtui.flower import arrays, checkpoints, vectors
@@ -29,6 +29,7 @@ from fedtui.flower.work import write_atomically
 from fedtui.journal import Journal
 from fedtui.site import Home
 from fedtui.study import Study
+from models import Manifest
 
 _OVER_FLOWER_SECONDS = 10 * 365 * 86400.0  # our own deadlines rule; Flower's never comes first
 
@@ -54,8 +55,11 @@ class Run:
 class Runs:
     """Every run of one coordinator; a thread carries them out, one at a time."""
 
-    def __init__(self, home: Home, journal: Journal, fleet: Fleet, presence: Presence) -> None:
-        self._home, self._journal = home, journal
+    def __init__(
+        self, home: Home, journal: Journal, fleet: Fleet, presence: Presence, *, site: str
+    ) -> None:
+        self._home, self._journal, self._site = home, journal, site
+        self._key = keys.load_private(home.keys / "node.key")
         self._fleet, self._presence = fleet, presence
         self._queue: queue.Queue[tuple[Run, bool]] = queue.Queue()
         self._lock = threading.Lock()
@@ -254,7 +258,7 @@ class Runs:
             first=first,
             trained=trained and checkpoint.round > 0,
             spool=spool,
-            append=self._journal.append,
+            append=self._append,
             on_model=keep,
         )
         rounds = run.study.rounds - first + 1
@@ -296,6 +300,20 @@ class Runs:
         self._keep(run, checkpoint)
         return checkpoint
 
+    def _append(self, event: events.Event) -> None:
+        """Journal ``event``; at a round's end also our own signed head, for the sites to keep."""
+        self._journal.append(event)
+        if isinstance(event, events.RoundEnded):
+            at, head = self._journal.head()
+            signature = keys.sign_head(self._key, site=self._site, at=at, head=head.hex())
+            public = keys.public_bytes(self._key.public_key()).decode()
+            self._journal.append(
+                events.HeadWitnessed(
+                    run=event.run, site=self._site, at=at, head=head.hex(), key=public,
+                    signature=signature,
+                )
+            )  # fmt: skip
+
     def _keep(self, run: Run, checkpoint: Checkpoint) -> None:
         path, digest, size = checkpoints.write(self._folder(run.id), checkpoint)
         self._journal.append(
@@ -324,9 +342,20 @@ def _judge_preparation(message: Message) -> tuple[int, dict[str, float], dict[st
     if not isinstance(fields, ConfigRecord):
         raise vectors.RefusedError("malformed", "the answer holds no description of the data.")
     values = dict(fields)
-    for part in datasets.Statistics._fields:
-        sums = np.frombuffer(values.get(part, b""), dtype="<f8")  # type: ignore[arg-type]
-        if not sums.size or not np.isfinite(sums).all():
+    try:
+        Manifest.from_json(json.loads(str(values["manifest"])))
+        columns = len([datasets.Feature(**f) for f in json.loads(str(values["features"]))])
+        json.loads(str(values["classes"]))
+        sums = {
+            part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[call-overload]
+            for part in datasets.Statistics._fields
+        }
+    except (ValueError, TypeError, KeyError, models.ModelError) as error:
+        raise vectors.RefusedError(
+            "malformed", "the description of the data cannot be read."
+        ) from error
+    for part, numbers in sums.items():
+        if len(numbers) != columns or not np.isfinite(numbers).all():
             raise vectors.RefusedError("statistics", f"the sums '{part}' cannot be used.")
     body: dict[str, Any] = {"fields": values}
     if "arrays" in content.array_records:

@@ -6,6 +6,7 @@ sites in order of their names, so that the order of arrival cannot change a bit.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from models import Manifest
 
 Normalisation = tuple[NDArray[np.float64], NDArray[np.float64]]
 Append = Callable[[events.Event], object]
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]{0,39}")  # of a metric, on screens and in the journal
+_LARGEST = 1e15  # of a metric; its weighted sum over sites stays finite, NaN compares false
+_LONGEST_REASON = 600  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Terms:
 
 
 def judge_metrics(message: Message) -> tuple[int, dict[str, float], RecordDict]:
-    """Examples, finite metrics and content of a reply.
+    """Examples, sound metrics and content of a reply.
 
     Raises:
         RefusedError: it is an error ('failed'), malformed, or its count is absurd.
@@ -74,20 +78,22 @@ def judge_metrics(message: Message) -> tuple[int, dict[str, float], RecordDict]:
         raise RefusedError("malformed", "the answer holds no metrics.")
     values = dict(metrics)
     examples = vectors.check_examples(values.pop("num-examples", None))
-    finite = {
+    sound = {
         name: float(value)
         for name, value in values.items()
-        if isinstance(value, int | float) and np.isfinite(value)
+        if isinstance(value, int | float) and abs(value) < _LARGEST and _NAME.fullmatch(name)
     }
-    return examples, finite, content
+    return examples, sound, content
 
 
 def _reason(message: Message) -> str:
+    """A site's own words, fit for a journal and a terminal: printable, and not without end."""
     try:
         document = json.loads(message.error.reason or "")
-        return f"{document['message']} {document['remedy']}"
+        words = f"{document['message']} {document['remedy']}"
     except (ValueError, KeyError, TypeError):
         return "the site's Flower app failed; its own log says why."
+    return "".join(c for c in words[:_LONGEST_REASON] if c.isprintable())
 
 
 class JointAveraging(FedAvg):
