@@ -28,7 +28,8 @@ def logs(
     json_: JsonOption = False,
 ) -> None:
     """Print the journal: one sentence or one JSON object an event."""
-    from fedtui import sinks, watching
+    from fedtui.cli import _sinks as sinks
+    from fedtui.cli import _watching as watching
 
     with sinks.open_sink(to) as sink:
         watching.logs(

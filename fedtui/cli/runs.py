@@ -83,7 +83,7 @@ def watch(
     json_: JsonOption = False,
 ) -> None:
     """Follow a run from its beginning to its end, however late this is opened."""
-    from fedtui import watching
+    from fedtui.cli import _watching as watching
 
     code = watching.watch(home_of(home), run_id, json_=json_)
     raise typer.Exit(code)
