@@ -233,18 +233,16 @@ class PhaseStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkReceived(Event):
-    """This site has one piece of work in hand. ``repeated``: it was answered or held already."""
+    """This site has one piece of work in hand."""
 
     run: str
     round: int
     phase: Phase
     bytes: int
-    repeated: bool = False
 
     @property
     def sentence(self) -> str:
-        again = " again" if self.repeated else ""
-        return f"round {self.round}, {self.phase}: work received{again}, {self.bytes} bytes."
+        return f"round {self.round}, {self.phase}: work received, {self.bytes} bytes."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +274,8 @@ class WorkAnswered(Event):
     """This site finished one piece of work and the coordinator has the answer.
 
     Attributes:
-        seconds: Wall time by part: pull, wait (for the trainer), train, push.
+        seconds: Wall time by part: pull, work (around the trainer), train, push.
+        stored: Whether the answer was there already, from before it was asked again.
     """
 
     run: str
@@ -287,10 +286,12 @@ class WorkAnswered(Event):
     seconds: dict[str, float]
     bytes_received: int
     bytes_sent: int
+    stored: bool = False
 
     @property
     def sentence(self) -> str:
-        return f"round {self.round}, {self.phase}: answered, {self.bytes_sent} bytes sent."
+        how = "answered from the store" if self.stored else "answered"
+        return f"round {self.round}, {self.phase}: {how}, {self.bytes_sent} bytes sent."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

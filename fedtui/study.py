@@ -28,19 +28,20 @@ class Quorum:
     """When a round may go on without everybody.
 
     Attributes:
-        minimum_sites: How many valid answers a round needs; 0 means every site.
+        minimum_sites: Fewest valid answers a round may go on with, once all have answered, or
+            were refused, or the deadline has passed.
         deadline_seconds: How long a phase waits for all; with fewer, ``on_deadline`` decides.
         on_deadline: 'wait' says so and waits on; 'continue' goes on with ``minimum_sites`` or
             more, else fails; 'fail' ends the run.
     """
 
-    minimum_sites: int = 0
+    minimum_sites: int = 1
     deadline_seconds: float = 3600.0
     on_deadline: Literal["wait", "continue", "fail"] = "wait"
 
     def __post_init__(self) -> None:
-        if self.minimum_sites < 0:
-            raise ValueError("minimum_sites: it cannot be negative")
+        if self.minimum_sites < 1:
+            raise ValueError("minimum_sites: at least 1")
         if self.deadline_seconds <= 0:
             raise ValueError("deadline_seconds: it must be positive")
 
@@ -86,11 +87,6 @@ class Study:
             raise ValueError("quorum: minimum_sites is more than there are sites")
         if not 0 <= self.seed < 2**32:
             raise ValueError("seed: it must lie between 0 and 4294967295")
-
-    @property
-    def quorum_sites(self) -> int:
-        """How many valid answers a round needs."""
-        return self.quorum.minimum_sites or len(self.sites)
 
 
 def load(path: Path) -> Study:

@@ -34,6 +34,7 @@ from fedtui.processes import Lock
 from fedtui.site import Home
 
 REPORT_SECONDS = 1.0
+REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
 _BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
 FAILED = 100  # Flower error code of an answer that is one of our own named errors
@@ -144,6 +145,7 @@ class Agent:
         traffic = self._node.traffic
         sent, received = traffic.sent, traffic.received
         began = time.monotonic()
+        self._current = None
         message = self._node.fetch(head, tree)
         pulled = time.monotonic()
         key = _key(message)
@@ -182,6 +184,7 @@ class Agent:
                 },
                 bytes_received=traffic.received - received,
                 bytes_sent=traffic.sent - sent,
+                stored=self._current is not None and self._current.stored,
             )
         )
 
@@ -224,13 +227,16 @@ class Agent:
             time.sleep(REPORT_SECONDS)
             try:
                 self._report()
-            except (LinkError, TrustError):  # the link thread names it; this one tries again
+                self._link_changed(None)
+            except LinkError as error:  # the link thread may be deep in training
+                self._link_changed(error)
+            except TrustError:  # the link thread meets and names it
                 continue
 
     def _report(self) -> None:
         progress, self._progress = self._progress, None
         own = self._site.coordinates  # then the coordinator writes into this very journal
-        run, self._head_of = self._head_of, ""
+        run = self._head_of
         body = {
             "boot": self._boot,
             "state": self._state,
@@ -238,7 +244,9 @@ class Agent:
             "progress": events.to_fields(self._exit.progress(progress)) if progress else None,
             "after": None if own else self._journal.last_origin(),
         }
-        answer = self._link.post("/fedtui/report", body)
+        answer = self._link.post("/fedtui/report", body, timeout=REPORT_TIMEOUT_SECONDS)
+        if self._head_of == run:
+            self._head_of = ""
         news = [(events.from_fields(item["event"]), int(item["seq"])) for item in answer["news"]]
         if news:
             self._journal.append_all(news)

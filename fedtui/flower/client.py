@@ -110,7 +110,7 @@ class SiteClient(NumPyClient):
         self._work, self._bench, self._on_progress = work, bench, on_progress
         self._vector: Vector | None = None
         self.seconds = 0.0
-        self.repeated = False
+        self.stored = False
 
     def get_properties(self, config: Config) -> Config:
         """What this site brings to the study: manifest, schema, count, sum, square."""
@@ -140,7 +140,7 @@ class SiteClient(NumPyClient):
         terms = json.dumps([task.normalisation, task.initial]).encode()
         question = work.question(task.fingerprint, vector, terms)
         if stored := self._work.answer(task.key, question):
-            self.repeated = True
+            self.stored = True
             return stored
         self._work.begin(task.key, vector)
         crash.point("agent.persisted", task.key.round)

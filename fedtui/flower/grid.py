@@ -145,7 +145,7 @@ class DirectGrid(Grid):
                 break
         for question in waiting.values():
             self._fleet.forget(question.ids)
-        needed = max(1, self._quorum.minimum_sites)
+        needed = self._quorum.minimum_sites
         if len(self.replies) < needed:
             raise QuorumError(
                 f"Round {round}, {phase}: {len(self.replies)} of {len(contents)} sites gave a "
@@ -209,7 +209,7 @@ class DirectGrid(Grid):
         question.ids.append(self._fleet.send(message))
 
     def _give_up(self, waiting: dict[str, _Question], round: int, phase: Phase) -> bool:
-        enough = len(self.replies) >= max(1, self._quorum.minimum_sites)
+        enough = len(self.replies) >= self._quorum.minimum_sites
         if self._quorum.on_deadline == "wait":
             return False
         if self._quorum.on_deadline == "continue" and enough:

@@ -347,7 +347,7 @@ def _judge_preparation(message: Message) -> tuple[int, dict[str, float], dict[st
         columns = len([datasets.Feature(**f) for f in json.loads(str(values["features"]))])
         json.loads(str(values["classes"]))
         sums = {
-            part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[call-overload]
+            part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[arg-type]
             for part in datasets.Statistics._fields
         }
     except (ValueError, TypeError, KeyError, models.ModelError) as error:
