@@ -1,18 +1,14 @@
-"""What both people-facing doors do: commands and dashboard call these, and nothing else."""
+"""A site's home: made, put on a roster, joined to a federation."""
 
 import json
 import os
 import socket
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from fedtui import events, export, journal, processes, progress, settings, site, study
+from fedtui import events, journal, processes, settings, site
 from fedtui.errors import BusyError, TrustError, UsageError
 from fedtui.journal import Journal
-from fedtui.progress import Progress
 from fedtui.site import Home, Membership, Site
-from fedtui.study import Study
 
 LOOPBACK = ("localhost", "127.0.0.1")
 
@@ -86,7 +82,7 @@ def invite(home: Home, name: str, *, public_key: Path, address: str = "") -> str
     """
     from fedtui import keys
 
-    own = _coordinating(home)
+    own = coordinating(home)
     if not site.NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' is no site name.", remedy="Use 2 to 24 of a-z, 0-9 and -, a letter first."
@@ -173,7 +169,7 @@ def sites(home: Home) -> list[dict[str, str]]:
     """
     from fedtui import keys
 
-    _coordinating(home)
+    coordinating(home)
     return [
         {
             "site": path.stem,
@@ -183,230 +179,8 @@ def sites(home: Home) -> list[dict[str, str]]:
     ]
 
 
-def up(home: Home) -> tuple[str, ...]:
-    """Start the home's processes, detached, and wait until they take orders; returns which.
-
-    Raises:
-        OperatorError: what keeps one from starting, e.g. NetworkError for a port in use.
-    """
-    own = site.load(home)
-    Journal(home.journal, source="operator").close()  # a broken or foreign one is named here
-    journal.refuse_unsound_file_system(home.path)
-    if own.trains:
-        site.load_membership(home)
-    roles = (("coordinator",) if own.coordinates else ()) + (("agent",) if own.trains else ())
-    processes.start(home, roles=roles)
-    return roles
-
-
-def down(home: Home) -> bool:
-    """Stop the home's processes; a run goes on when they are up again. Returns whether any ran."""
-    site.load(home)
-    return processes.stop(home)
-
-
-def run(home: Home, agreed: Study, *, alone: str = "") -> str:
-    """Submit a study to this home's coordinator; returns the run's id.
-
-    Raises:
-        UsageError: this home coordinates nothing, or the study names what does not exist.
-        BusyError: another run is not over.
-    """
-    _coordinating(home)
-    text = study.canonical(agreed).decode()
-    answer = processes.order(home, "coordinator", "run", study=text, alone=alone)
-    return str(answer["run"])
-
-
-def stop(home: Home, run_id: str = "") -> str:
-    """End the run under way before its time; returns its id."""
-    _coordinating(home)
-    return str(processes.order(home, "coordinator", "stop", run=run_id)["run"])
-
-
-def pause(home: Home, run_id: str = "", *, paused: bool) -> str:
-    """Hold the run under way between two exchanges, or let it go on; returns its id."""
-    _coordinating(home)
-    name = "pause" if paused else "resume"
-    return str(processes.order(home, "coordinator", name, run=run_id)["run"])
-
-
-def known(home: Home) -> Progress:
-    """Everything that the journal tells, folded."""
-    site.load(home)
-    book = Journal(home.journal, source="viewer")
-    try:
-        return progress.fold(book.read())
-    finally:
-        book.close()
-
-
-def status(home: Home) -> dict[str, Any]:
-    """One JSON document about the home: processes, link, sites, the run under way."""
-    own = site.load(home)
-    state = known(home)
-    alive = {
-        name: pid
-        for name in ("supervisor", "coordinator", "agent")
-        if (pid := processes.running(home, name)) is not None
-    }
-    document: dict[str, Any] = {
-        "schema": 1,
-        "site": own.name,
-        "roles": list(own.roles),
-        "home": str(home.path),
-        "processes": alive,
-        "link": _link(state, alive),
-        "run": _run_document(state),
-    }
-    for name in ("coordinator", "agent"):
-        if name in alive and processes.answers(home, name):
-            document[name] = processes.order(home, name, "status")
-    return document
-
-
-def runs(home: Home) -> list[dict[str, Any]]:
-    """Every run in the journal, oldest first."""
-    return [
-        {
-            "run": run.run,
-            "study": run.study,
-            "state": run.state,
-            "rounds_done": len(run.history),
-            "rounds": run.rounds,
-            "submitted": journal.iso(run.submitted),
-            "metric": run.metric,
-            "value": run.history[-1].metrics.get(run.metric) if run.history else None,
-            "file": run.file,
-        }
-        for run in known(home).runs.values()
-    ]
-
-
-def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
-    """Write a run (default: the last one) into the folder ``to``; returns the files.
-
-    Raises:
-        UsageError: no such run, or the folder is not empty.
-    """
-    own = site.load(home)
-    book = Journal(home.journal, source="operator")
-    try:
-        if not run_id:
-            last = progress.fold(book.read()).run
-            if last is None:
-                raise UsageError("There is no run yet.", remedy="See 'fedtui status'.")
-            run_id = last.run
-        folder = home.runs / run_id / "run.json"
-        agreed = json.loads(folder.read_bytes())["study"] if folder.exists() else None
-        return export.write(book, run_id, to, site=own.name, study=agreed)
-    finally:
-        book.close()
-
-
-def verify_export(folder: Path, home: Home | None) -> export.Verdict:
-    """Check an export, against the heads that ``home`` keeps where one is given.
-
-    Raises:
-        RunError: it was changed.
-        DataError: it is no export.
-    """
-    if home is None or not home.journal.exists():
-        return export.verify(folder, witness=None)
-    book = Journal(home.journal, source="viewer")
-    try:
-        return export.verify(folder, witness=book)
-    finally:
-        book.close()
-
-
-def openmetrics(home: Home) -> str:
-    """The home's state for a monitoring system, in OpenMetrics text."""
-    own = site.load(home)
-    state = known(home)
-    run = state.run
-    last = run.history[-1] if run and run.history else None
-    values: list[tuple[str, str, dict[str, str], float]] = [
-        (
-            "fedtui_link_up",
-            "Whether this site reaches the coordinator.",
-            {},
-            float(bool(state.link)),
-        ),
-        (
-            "fedtui_last_news_seconds",
-            "When the journal was last written, since 1970.",
-            {},
-            state.time,
-        ),
-        ("fedtui_disk_free_bytes", "Free space under the home.", {}, _free(home)),
-    ]
-    for name in ("supervisor", "coordinator", "agent"):
-        up_now = float(processes.running(home, name) is not None)
-        values.append(("fedtui_process_up", "Whether a process runs.", {"process": name}, up_now))
-    certificate = home.keys / "server.pem"
-    if certificate.exists():
-        from fedtui import keys
-
-        days = keys.certificate_days_left(certificate)
-        values.append(("fedtui_certificate_days", "Days until it expires.", {}, round(days, 1)))
-    if run is not None:
-        of = {"run": run.run}
-        values.append(("fedtui_round", "The round under way or last.", of, float(run.round)))
-        values.append(("fedtui_rounds", "How many were agreed.", of, float(run.rounds)))
-        values.append(("fedtui_run_over", "Whether the run has ended.", of, float(run.over)))
-        failed = float(run.state == "FAILED")
-        values.append(("fedtui_run_failed", "Whether the last run failed.", of, failed))
-        for name, value in (last.metrics if last else {}).items():
-            labels = {**of, "metric": name}
-            values.append(("fedtui_metric", "Joint metric of the last round.", labels, value))
-    return _openmetrics_text(values, own.name)
-
-
-def _openmetrics_text(values: list[tuple[str, str, dict[str, str], float]], name: str) -> str:
-    lines: list[str] = []
-    told: set[str] = set()
-    for family, about, labels, value in values:
-        if family not in told:
-            told.add(family)
-            lines += [f"# TYPE {family} gauge", f"# HELP {family} {about}"]
-        shown = ",".join(f'{key}="{text}"' for key, text in {"site": name, **labels}.items())
-        lines.append(f"{family}{{{shown}}} {value!r}")
-    return "\n".join([*lines, "# EOF", ""])
-
-
-def _free(home: Home) -> float:
-    place = os.statvfs(home.path)
-    return float(place.f_bavail * place.f_frsize)
-
-
-def _link(state: Progress, alive: dict[str, int]) -> str:
-    if "agent" not in alive:
-        return "down"
-    return {None: "starting", True: "up", False: "down"}[state.link]
-
-
-def _run_document(state: Progress) -> dict[str, Any] | None:
-    run = state.run
-    if run is None:
-        return None
-    last = run.history[-1] if run.history else None
-    return {
-        "run": run.run,
-        "study": run.study,
-        "state": run.state,
-        "round": run.round,
-        "rounds": run.rounds,
-        "phase": run.phase,
-        "metrics": last.metrics if last else {},
-        "awaited": [] if run.over else list(run.awaited),
-        "cause": run.cause,
-        "file": run.file,
-        "sites": {name: asdict(value) for name, value in run.sites.items()},
-    }
-
-
-def _coordinating(home: Home) -> Site:
+def coordinating(home: Home) -> Site:
+    """The site of ``home``, or UsageError if it coordinates nothing."""
     own = site.load(home)
     if not own.coordinates:
         raise UsageError(

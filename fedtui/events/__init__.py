@@ -1,0 +1,122 @@
+"""What can happen in a federation, as plain facts that are safe to keep and to show.
+
+An event holds structured fields only: never a patient's value, never the text of an exception
+that could quote one. State on screen is a fold over events (``progress.advance``).
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from fedtui.events._event import Event
+from fedtui.events._home import (
+    DeviceReported,
+    FederationJoined,
+    LinkChanged,
+    OrderTaken,
+    ProcessEnded,
+    ProcessStarted,
+    RequestRefused,
+    SiteCreated,
+    SiteInvited,
+    SiteSeen,
+)
+from fedtui.events._run import (
+    AnswerReceived,
+    AnswerRefused,
+    CheckpointWritten,
+    HeadWitnessed,
+    Outcome,
+    Phase,
+    PhaseStarted,
+    Released,
+    RoundEnded,
+    RunEnded,
+    RunPaused,
+    RunResumed,
+    RunSubmitted,
+    SitesAwaited,
+    TrainingProgressed,
+    WorkAnswered,
+    WorkFailed,
+    WorkReceived,
+)
+
+__all__ = [
+    "KINDS",
+    "AnswerReceived",
+    "AnswerRefused",
+    "CheckpointWritten",
+    "DeviceReported",
+    "Event",
+    "FederationJoined",
+    "HeadWitnessed",
+    "LinkChanged",
+    "OrderTaken",
+    "Outcome",
+    "Phase",
+    "PhaseStarted",
+    "ProcessEnded",
+    "ProcessStarted",
+    "Released",
+    "RequestRefused",
+    "RoundEnded",
+    "RunEnded",
+    "RunPaused",
+    "RunResumed",
+    "RunSubmitted",
+    "SiteCreated",
+    "SiteInvited",
+    "SiteSeen",
+    "SitesAwaited",
+    "TrainingProgressed",
+    "WorkAnswered",
+    "WorkFailed",
+    "WorkReceived",
+    "from_fields",
+    "from_json",
+    "to_fields",
+    "to_json",
+]
+
+KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
+
+
+def to_fields(event: Event) -> dict[str, Any]:
+    """The event's fields as JSON values, with its kind under ``event``."""
+    return {"event": type(event).__name__} | {
+        f.name: getattr(event, f.name) for f in dataclasses.fields(event)
+    }
+
+
+def to_json(event: Event) -> str:
+    """The event on one line, keys sorted, NaN refused: what the journal's hash covers."""
+    return json.dumps(
+        to_fields(event), sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+    )
+
+
+def from_fields(fields: dict[str, Any]) -> Event:
+    """The event that ``to_fields`` wrote; fields that this version does not know are left out.
+
+    Raises:
+        ValueError: an unknown kind, or a field is missing.
+    """
+    kind = KINDS.get(fields.get("event", ""))
+    if kind is None:
+        raise ValueError(f"unknown event {fields.get('event')!r}")
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in fields.items()
+        if name in known
+    }
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def from_json(text: str) -> Event:
+    """The event that ``to_json`` wrote. Raises ValueError as ``from_fields``."""
+    return from_fields(json.loads(text))

@@ -1,0 +1,188 @@
+"""What a home's journal tells: status, runs, exports, monitoring."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fedtui import export, journal, processes, progress, site
+from fedtui.errors import UsageError
+from fedtui.journal import Journal
+from fedtui.progress import Progress
+from fedtui.site import Home
+
+
+def known(home: Home) -> Progress:
+    """Everything that the journal tells, folded."""
+    site.load(home)
+    book = Journal(home.journal, source="viewer")
+    try:
+        return progress.fold(book.read())
+    finally:
+        book.close()
+
+
+def status(home: Home) -> dict[str, Any]:
+    """One JSON document about the home: processes, link, sites, the run under way."""
+    own = site.load(home)
+    state = known(home)
+    alive = {
+        name: pid
+        for name in ("supervisor", "coordinator", "agent")
+        if (pid := processes.running(home, name)) is not None
+    }
+    document: dict[str, Any] = {
+        "schema": 1,
+        "site": own.name,
+        "roles": list(own.roles),
+        "home": str(home.path),
+        "processes": alive,
+        "link": _link(state, alive),
+        "run": _run_document(state),
+    }
+    for name in ("coordinator", "agent"):
+        if name in alive and processes.answers(home, name):
+            document[name] = processes.order(home, name, "status")
+    return document
+
+
+def runs(home: Home) -> list[dict[str, Any]]:
+    """Every run in the journal, oldest first."""
+    return [
+        {
+            "run": run.run,
+            "study": run.study,
+            "state": run.state,
+            "rounds_done": len(run.history),
+            "rounds": run.rounds,
+            "submitted": journal.iso(run.submitted),
+            "metric": run.metric,
+            "value": run.history[-1].metrics.get(run.metric) if run.history else None,
+            "file": run.file,
+        }
+        for run in known(home).runs.values()
+    ]
+
+
+def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
+    """Write a run (default: the last one) into the folder ``to``; returns the files.
+
+    Raises:
+        UsageError: no such run, or the folder is not empty.
+    """
+    own = site.load(home)
+    book = Journal(home.journal, source="operator")
+    try:
+        if not run_id:
+            last = progress.fold(book.read()).run
+            if last is None:
+                raise UsageError("There is no run yet.", remedy="See 'fedtui status'.")
+            run_id = last.run
+        folder = home.runs / run_id / "run.json"
+        agreed = json.loads(folder.read_bytes())["study"] if folder.exists() else None
+        return export.write(book, run_id, to, site=own.name, study=agreed)
+    finally:
+        book.close()
+
+
+def verify_export(folder: Path, home: Home | None) -> export.Verdict:
+    """Check an export, against the heads that ``home`` keeps where one is given.
+
+    Raises:
+        RunError: it was changed.
+        DataError: it is no export.
+    """
+    if home is None or not home.journal.exists():
+        return export.verify(folder, witness=None)
+    book = Journal(home.journal, source="viewer")
+    try:
+        return export.verify(folder, witness=book)
+    finally:
+        book.close()
+
+
+def openmetrics(home: Home) -> str:
+    """The home's state for a monitoring system, in OpenMetrics text."""
+    own = site.load(home)
+    state = known(home)
+    run = state.run
+    last = run.history[-1] if run and run.history else None
+    values: list[tuple[str, str, dict[str, str], float]] = [
+        (
+            "fedtui_link_up",
+            "Whether this site reaches the coordinator.",
+            {},
+            float(bool(state.link)),
+        ),
+        (
+            "fedtui_last_news_seconds",
+            "When the journal was last written, since 1970.",
+            {},
+            state.time,
+        ),
+        ("fedtui_disk_free_bytes", "Free space under the home.", {}, _free(home)),
+    ]
+    for name in ("supervisor", "coordinator", "agent"):
+        up_now = float(processes.running(home, name) is not None)
+        values.append(("fedtui_process_up", "Whether a process runs.", {"process": name}, up_now))
+    certificate = home.keys / "server.pem"
+    if certificate.exists():
+        from fedtui import keys
+
+        days = keys.certificate_days_left(certificate)
+        values.append(("fedtui_certificate_days", "Days until it expires.", {}, round(days, 1)))
+    if run is not None:
+        of = {"run": run.run}
+        values.append(("fedtui_round", "The round under way or last.", of, float(run.round)))
+        values.append(("fedtui_rounds", "How many were agreed.", of, float(run.rounds)))
+        values.append(("fedtui_run_over", "Whether the run has ended.", of, float(run.over)))
+        failed = float(run.state == "FAILED")
+        values.append(("fedtui_run_failed", "Whether the last run failed.", of, failed))
+        for name, value in (last.metrics if last else {}).items():
+            labels = {**of, "metric": name}
+            values.append(("fedtui_metric", "Joint metric of the last round.", labels, value))
+    return _openmetrics_text(values, own.name)
+
+
+def _openmetrics_text(values: list[tuple[str, str, dict[str, str], float]], name: str) -> str:
+    lines: list[str] = []
+    told: set[str] = set()
+    for family, about, labels, value in values:
+        if family not in told:
+            told.add(family)
+            lines += [f"# TYPE {family} gauge", f"# HELP {family} {about}"]
+        shown = ",".join(f'{key}="{text}"' for key, text in {"site": name, **labels}.items())
+        lines.append(f"{family}{{{shown}}} {value!r}")
+    return "\n".join([*lines, "# EOF", ""])
+
+
+def _free(home: Home) -> float:
+    place = os.statvfs(home.path)
+    return float(place.f_bavail * place.f_frsize)
+
+
+def _link(state: Progress, alive: dict[str, int]) -> str:
+    if "agent" not in alive:
+        return "down"
+    return {None: "starting", True: "up", False: "down"}[state.link]
+
+
+def _run_document(state: Progress) -> dict[str, Any] | None:
+    run = state.run
+    if run is None:
+        return None
+    last = run.history[-1] if run.history else None
+    return {
+        "run": run.run,
+        "study": run.study,
+        "state": run.state,
+        "round": run.round,
+        "rounds": run.rounds,
+        "phase": run.phase,
+        "metrics": last.metrics if last else {},
+        "awaited": [] if run.over else list(run.awaited),
+        "cause": run.cause,
+        "file": run.file,
+        "sites": {name: asdict(value) for name, value in run.sites.items()},
+    }
