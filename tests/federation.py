@@ -87,6 +87,14 @@ def until(
     raise AssertionError("\n".join(["not in the journal within the time:", *tail, *logs]))
 
 
+def answering(home: Home, process: str, *, seconds: float = 20.0) -> None:
+    """Wait until a process takes orders; it says that it started a moment before."""
+    deadline = time.monotonic() + seconds
+    while not processes.answers(home, process):
+        assert time.monotonic() < deadline, f"the {process} takes no orders"
+        time.sleep(0.05)
+
+
 def weights(ended: events.RunEnded) -> bytes:
     """The joint model of a completed run, bit for bit; its file also names the run."""
     data = Path(ended.file).read_bytes()

@@ -32,7 +32,9 @@ def check_finite(vector: Vector) -> None:
     for start in range(0, vector.size, _BLOCK):
         # A sum is NaN or Inf if any element is, at memory speed; only then look closer.
         block = vector[start : start + _BLOCK]
-        if not math.isfinite(float(block.sum(dtype=np.float64))):
+        with np.errstate(invalid="ignore"):  # inf - inf is an answer here, not a warning
+            total = float(block.sum(dtype=np.float64))
+        if not math.isfinite(total):
             if np.isnan(block).any():
                 raise RefusedError("nan", "the update holds NaN.")
             raise RefusedError("infinite", "the update holds infinite values.")
