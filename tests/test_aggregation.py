@@ -203,8 +203,13 @@ def poisoned(value: float) -> Callable[[Message], Message]:
     return changed(change)
 
 
+def undecodable(kind: str, body: bytes, children: str = "") -> Callable[[Message], hostile.Raw]:
+    head = f"{kind} {children} {len(body)}".encode()
+    return lambda m: hostile.Raw(m, head + b"\x00" + body)
+
+
 # One attack a round, each by a site with a rightful key.
-ATTACKS: list[tuple[str, Callable[[Message], Message]]] = [
+ATTACKS: list[tuple[str, Callable[[Message], Message | hostile.Raw]]] = [
     ("nan", poisoned(np.nan)),
     ("infinite", poisoned(np.inf)),
     ("shape", changed(lambda v: np.append(v, v[:1]))),
@@ -225,13 +230,19 @@ ATTACKS: list[tuple[str, Callable[[Message], Message]]] = [
     ("shape", bytes_of(hostile.npy(GOOD)[:-3])),
     ("failed", lambda m: hostile.failed(m, '{"message": "a\\u001b[31m", "remedy": "b"}')),
     ("failed", lambda m: hostile.failed(m, "a patient's row")),
+    ("malformed", undecodable("Message", b"\xff not protobuf")),
+    ("malformed", undecodable("Message", b"")),
+    ("malformed", undecodable("Message", b"", children="0" * 64)),
+    ("malformed", undecodable("ArrayRecord", b"[]")),
+    ("malformed", undecodable("Array", b"{}")),
+    ("malformed", undecodable("MetricRecord", b"\xff")),
 ]
 
 
 def test_a_hostile_answer_is_refused_by_name_and_the_run_goes_on_with_the_others(
     trio: Federation,
 ) -> None:
-    def answer(message: Message, round: int, phase: str) -> Message:
+    def answer(message: Message, round: int, phase: str) -> Message | hostile.Raw:
         return ATTACKS[round - 1][1](message) if phase == "train" else hostile.failed(message)
 
     sites = (SITE, STRANGE)
