@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,7 +31,9 @@ NEWS = (
     "RunEnded", "SiteSeen", "HeadWitnessed",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500
-_LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/": 1 << 20}  # bytes; Flower's objects are 5 MB chunks
+# Bytes, the first prefix that fits; Flower's objects are 5 MB chunks, and the echo measures those.
+_LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/echo": 8 << 20, "/fedtui/": 1 << 20}
+_LONGEST_ECHO = 4 << 20  # bytes
 _LONGEST_WAIT = 25.0  # seconds
 _REFUSAL_SECONDS = 60.0  # the same refusal is journaled once in this time: a log is not a target
 
@@ -67,6 +69,7 @@ class Routes:
         return Starlette(
             routes=[
                 Route("/fedtui/hello", self.hello, methods=["GET"]),
+                Route("/fedtui/echo", self._signed(self.echo), methods=["POST"]),
                 Route("/fedtui/attach", self._signed(self.attach), methods=["POST"]),
                 Route("/fedtui/report", self._signed(self.report), methods=["POST"]),
                 Route("/fedtui/wait", self._signed(self.wait), methods=["POST"]),
@@ -76,6 +79,11 @@ class Routes:
     async def hello(self, _: Request) -> Response:
         """What anybody may ask: that this is fedtui, which version, and what time it is here."""
         return JSONResponse({"fedtui": __version__, "protocol": PROTOCOL, "time": time.time()})
+
+    async def echo(self, _: str, body: dict[str, Any]) -> dict[str, Any]:
+        """As many bytes as were asked for, for phase 0; remembers nothing."""
+        wanted = min(_LONGEST_ECHO, max(0, int(body.get("bytes", 0))))
+        return {"time": time.time(), "padding": "0" * wanted}
 
     async def attach(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         """A site introduces itself; what it was asked and lost is asked again."""
@@ -110,7 +118,7 @@ class Routes:
         self._presence.hear(site)
         progress = body.get("progress")
         if progress and site != self._site:  # our own agent writes into this very journal
-            event = events.from_fields(progress)
+            event = events.accept(progress)
             if isinstance(event, events.TrainingProgressed) and event.site == site:
                 self._journal.append(event)
         self._witness(site, body.get("head"))
@@ -124,7 +132,7 @@ class Routes:
         """Keep a site's signed head for all its peers; one that is not signed by it is dropped."""
         if not isinstance(head, dict):
             return
-        event = events.from_fields({**head, "event": "HeadWitnessed", "site": site})
+        event = events.accept({**head, "event": "HeadWitnessed", "site": site})
         assert isinstance(event, events.HeadWitnessed)
         key = self._gate.key(site)
         if event.key.encode() == keys.public_bytes(key) and keys.head_is_signed(
@@ -136,7 +144,10 @@ class Routes:
         self, action: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            body = await request.body()
+            try:
+                body = await request.body()
+            except ClientDisconnect:  # e.g. phase 0, once a body of that length was welcome
+                return Response(status_code=400)
             try:
                 site = self._gate.admit(
                     request.headers, method=request.method, path=request.url.path, body=body
@@ -148,7 +159,7 @@ class Routes:
             except DeniedError as denied:
                 await run_in_threadpool(self._refuse, denied)
                 return _denied(denied)
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
                 return JSONResponse({"error": "malformed"}, status_code=400)
 
         return endpoint
