@@ -1,0 +1,236 @@
+"""What an operator can do in the dashboard: one list behind keys, key row, palette and help."""
+
+from dataclasses import dataclass
+
+OVERVIEW, ROUNDS, LOGS = "overview", "rounds", "logs"
+SCREENS = (OVERVIEW, ROUNDS, LOGS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One action.
+
+    Attributes:
+        name: ``action_<name>`` of the app carries it out; the palette finds it by this.
+        keys: Textual's names of the keys, any of which starts it.
+        shown: The key as the key row writes it.
+        label: In one or two words; '' keeps it out of the key row.
+        help: In one sentence; '' where another action's help tells of this one too.
+        on: The screens where it is valid; empty means all.
+        always: Never left out of the key row.
+        screen: The screen it opens.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    shown: str
+    label: str
+    help: str
+    on: tuple[str, ...] = ()
+    always: bool = False
+    screen: str = ""
+
+
+# Numbers are those of the eight screens to be: 1 Overview 2 Connect 3 Join 4 Agreement 5 Rounds
+# 6 Validate 7 Logs 8 Export.
+ACTIONS: tuple[Action, ...] = (
+    Action(
+        name="overview",
+        keys=("1",),
+        shown="1",
+        label="Overview",
+        help="Where this site stands and what to do next.",
+        screen=OVERVIEW,
+        always=True,
+    ),
+    Action(
+        name="rounds",
+        keys=("5",),
+        shown="5",
+        label="Rounds",
+        help="The run, round by round: sites, charts, what has left this site.",
+        screen=ROUNDS,
+        always=True,
+    ),
+    Action(
+        name="logs",
+        keys=("7",),
+        shown="7",
+        label="Logs",
+        help="Every event as a sentence.",
+        screen=LOGS,
+        always=True,
+    ),
+    Action(
+        name="chart",
+        keys=("m",),
+        shown="m",
+        label="chart",
+        help="Next chart: the metric, the loss, seconds a round.",
+        on=(ROUNDS,),
+    ),
+    Action(
+        name="zoom",
+        keys=("enter",),
+        shown="Enter",
+        label="zoom",
+        help="Charts of the chosen site and the joint model, or of all.",
+        on=(ROUNDS,),
+    ),
+    Action(
+        name="filter",
+        keys=("slash",),
+        shown="/",
+        label="filter",
+        help="Show only lines with these words; Enter keeps, Esc clears.",
+        on=(LOGS,),
+    ),
+    Action(
+        name="level",
+        keys=("l",),
+        shown="l",
+        label="level",
+        help="News, everything (training steps too), warnings, errors.",
+        on=(LOGS,),
+    ),
+    Action(
+        name="follow",
+        keys=("f",),
+        shown="f",
+        label="follow",
+        help="Stay at the newest line, or stay where you are.",
+        on=(LOGS,),
+    ),
+    Action(
+        name="hold",
+        keys=("p",),
+        shown="p",
+        label="hold",
+        help="Hold the display still; training goes on. Again to catch up.",
+    ),
+    Action(
+        name="copy",
+        keys=("y",),
+        shown="y",
+        label="copy",
+        help="Copy this screen's text: to the clipboard (OSC 52), and to a file.",
+    ),
+    Action(
+        name="write",
+        keys=("w",),
+        shown="w",
+        label="write",
+        help="Write a picture (SVG) of this screen to a file.",
+    ),
+    Action(
+        name="palette",
+        keys=("colon", "ctrl+p"),
+        shown=":",
+        label="more",
+        always=True,
+        help="Find an action by its name.",
+    ),
+    Action(
+        name="guide",
+        keys=("question_mark",),
+        shown="?",
+        label="help",
+        always=True,
+        help="The keys, and this screen.",
+    ),
+    Action(
+        name="leave",
+        keys=("q", "ctrl+q"),
+        shown="q",
+        label="quit",
+        always=True,
+        help="Close the viewer; nothing else ends.",
+    ),
+    Action(
+        name="ascii",
+        keys=("A",),
+        shown="A",
+        label="ASCII",
+        help="Draw with ASCII characters only, or with lines and blocks.",
+    ),
+    Action(
+        name="braille",
+        keys=("b",),
+        shown="b",
+        label="braille",
+        help="Charts of braille dots, finer if the font has them, or blocks.",
+        on=(ROUNDS,),
+    ),
+    Action(
+        name="up",
+        keys=("up", "k"),
+        shown="Up Dn",
+        label="",
+        help="Another site or line; k and j do the same.",
+        on=(ROUNDS, LOGS),
+    ),
+    Action(
+        name="down",
+        keys=("down", "j"),
+        shown="Down j",
+        label="",
+        help="",
+        on=(ROUNDS, LOGS),
+    ),
+    Action(
+        name="page_up",
+        keys=("pageup", "h", "left"),
+        shown="PgUp",
+        label="",
+        help="A page up; PgDn a page down. So do the arrows to the sides.",
+        on=(LOGS,),
+    ),
+    Action(
+        name="page_down",
+        keys=("pagedown", "right"),
+        shown="PgDn",
+        label="",
+        help="",
+        on=(LOGS,),
+    ),
+    Action(
+        name="top",
+        keys=("home", "g"),
+        shown="Home",
+        label="",
+        help="The oldest line; End goes to the newest.",
+        on=(LOGS,),
+    ),
+    Action(
+        name="bottom",
+        keys=("end", "G"),
+        shown="End G",
+        label="",
+        help="",
+        on=(LOGS,),
+    ),
+    Action(
+        name="repaint",
+        keys=("ctrl+l",),
+        shown="Ctrl-L",
+        label="",
+        help="Draw the whole screen again.",
+    ),
+)
+
+
+def valid(screen: str) -> tuple[Action, ...]:
+    """The actions of one screen."""
+    return tuple(a for a in ACTIONS if not a.on or screen in a.on)
+
+
+def found(words: str, screen: str) -> tuple[Action, ...]:
+    """The actions of one screen whose name, label or help holds every word."""
+    wanted = words.lower().split()
+    return tuple(
+        a
+        for a in valid(screen)
+        if a.help
+        and a.name != "palette"
+        and all(w in f"{a.name} {a.label} {a.help}".lower() for w in wanted)
+    )

@@ -1,0 +1,19 @@
+"""Files that an operator asks for from the screen."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write(name: str, content: str, folders: Iterable[Path]) -> Path | None:
+    """Write to the first folder that takes it, mode 0600; None when none does."""
+    for folder in folders:
+        path = folder / name
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+        except OSError:  # not writable, or full
+            continue
+        return path
+    return None

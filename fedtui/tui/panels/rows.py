@@ -1,0 +1,87 @@
+"""The rows that every screen has: header, alarm, keys."""
+
+from collections.abc import Sequence
+
+from fedtui.tui import text
+from fedtui.tui.actions import Action
+from fedtui.tui.text import Line
+from fedtui.tui.view import View, alarm
+
+
+def header(view: View, width: int) -> Line:
+    """Site, study, phase, role, link, and how old the last news is."""
+    progress = view.progress
+    run = progress.run
+    phase = view.phase
+    if run is not None and not run.over and run.round:
+        phase += f" {run.round}/{run.rounds}"
+    link, role = view.link
+    ends = [
+        ("  link ", "bar"),
+        (f"{link}", "bar" if role == "ok" else "bar-fail"),
+        ("  " + view.news, "bar"),
+    ]
+    if view.stale:
+        ends.append((" STALE", "bar-fail"))
+    if view.paused:
+        ends.append((" HELD", "bar-fail"))
+    if not view.live:
+        ends.append(("  REPLAY", "bar-strong"))
+    elif width >= 100:
+        ends.append(("  viewer" if view.readonly else "  operator", "bar"))
+    ends.append((" ", "bar"))
+    roles = "+".join(r for r in progress.roles) if width >= 100 else ""
+    start = [
+        (" fedtui  " if width >= 100 else " ", "bar"),
+        (progress.site or "no site", "bar-strong"),
+        (f" ({roles})" if roles else "", "bar"),
+    ]
+    middle = [
+        (f"  study {run.study}" if run else "", "bar"),
+        ("  " + phase, "bar-strong"),
+        (" interop" if run and run.interop else "", "bar-strong"),
+    ]
+    over = text.length((*start, *middle, *ends)) - width
+    if over > 0:  # the study's name gives way first, then the site's
+        study = middle[0][0]
+        middle[0] = (text.cut(study, max(0, len(study) - over), "~"), "bar")
+        over = text.length((*start, *middle, *ends)) - width
+    if over > 0:
+        name = start[1][0]
+        start[1] = (text.cut(name, max(4, len(name) - over), "~"), "bar-strong")
+    gap = width - text.length((*start, *middle, *ends))
+    return text.fit((*start, *middle, (" " * max(0, gap), "bar"), *ends), width)
+
+
+def attention(view: View, width: int) -> Line:
+    """The alarm row: a note on what was just done, else what needs attention most."""
+    if view.note:
+        return text.fit(((" NOTE ", "note"), (" " + view.note, "")), width, view.glyphs.ellipsis)
+    prefix, role, sentence = alarm(view)
+    return text.fit(((f" {prefix:<4} ", role), (" " + sentence, "")), width, view.glyphs.ellipsis)
+
+
+def keys(valid: Sequence[Action], current: str, width: int) -> Line:
+    """The keys valid now: what never gives way, then as many others as fit."""
+    shown = [a for a in valid if a.label]
+    kept = [a for a in shown if a.always]
+    more = ", training continues"
+    for action in (a for a in shown if not a.always and a.on):
+        if _width([*kept, action], shown) <= width:
+            kept.append(action)
+    told = more if _width(kept, shown) + len(more) <= width else ""
+    for action in (a for a in shown if not a.always and not a.on):
+        if _width([*kept, action], shown) + len(told) <= width:
+            kept.append(action)
+    spans: list[text.Span] = []
+    for action in (a for a in shown if a in kept):
+        here = action.screen == current
+        label = action.label.upper() if here else action.label
+        if action.name == "leave":
+            label += told
+        spans += [(" ", ""), (action.shown, "key"), (f" {label} ", "title" if here else "dim")]
+    return text.fit(tuple(spans), width, " ")
+
+
+def _width(kept: Sequence[Action], shown: Sequence[Action]) -> int:
+    return sum(len(a.shown) + len(a.label) + 3 for a in shown if a in kept)

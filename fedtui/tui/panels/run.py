@@ -1,0 +1,159 @@
+"""The run under way or the last one: its sites, its charts, what this site gave."""
+
+from fedtui.progress import RunProgress, SiteProgress
+from fedtui.tui import chart, text, words
+from fedtui.tui.chart import Series
+from fedtui.tui.text import Column, Line, Panel, Span
+from fedtui.tui.view import View
+
+_SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5")
+
+
+def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
+    """Every site's state and numbers; ``most`` rows, around the chosen site."""
+    inner = width - 4
+    columns = [
+        Column(" SITE", 0),
+        Column("STATE", 12),
+        Column("ROUND", 5, ">"),
+        Column("STEP", 9, ">"),
+        Column("EX", 7, ">"),
+        Column("LOSS", 6, ">"),
+        Column(run.metric.upper()[:9], max(6, min(9, len(run.metric))), ">"),
+        Column("NEWS", 8, ">"),
+    ]
+    everyone = list(run.sites.values())
+    start = max(0, min(view.chosen - most // 2, len(everyone) - most))
+    rows = [
+        _row(view, run, site, chosen=start + offset == view.chosen)
+        for offset, site in enumerate(everyone[start : start + most])
+    ]
+    share = len(run.history) / run.rounds
+    left = words.remaining(run)
+    speed = f"{words.span(run.seconds_a_round)} a round" if run.seconds_a_round else ""
+    told = [part for part in (speed, left) if part]
+    if len(everyone) > most:
+        told.append(f"site {view.chosen + 1} of {len(everyone)}")
+    title = f"Round {run.round}/{run.rounds}"
+    room = width - len(title) - len(", ".join(told)) - 20
+    legend = bar(share, max(4, min(40, room)), view) if room >= 4 else ()
+    lines = text.table(columns, rows, inner)
+    return Panel(title, lines, 1 + len(rows), right=", ".join(told), legend=legend)
+
+
+def bar(share: float, width: int, view: View) -> Line:
+    """A bar of ``width`` cells between brackets, and the share in per cent."""
+    full = int(share * width)
+    return (
+        ("[", "frame"),
+        (view.glyphs.bar * full, "work"),
+        (view.glyphs.rest * (width - full), "frame"),
+        ("]", "frame"),
+        (f" {share * 100:.0f}%", ""),
+    )
+
+
+def _row(view: View, run: RunProgress, site: SiteProgress, *, chosen: bool) -> list[Span]:
+    mine = site.name == view.progress.site
+    state, role = words.state(site)
+    if run.over:
+        state, role = ("- DONE", "dim") if run.state == "COMPLETED" else (f"- {run.state}", "dim")
+    step = f"{site.step}/{site.steps}" if site.steps and not run.over else "--"
+    if not site.news:
+        news = "--"
+    elif run.over:
+        news = words.clock(site.news)
+    else:
+        news = words.age(view.now - site.news)
+    return [
+        ((">" if chosen else " ") + site.name, "mine" if mine else ""),
+        (state, role),
+        (str(site.round) if site.round else "--", ""),
+        (step, ""),
+        (words.count(site.examples) if site.examples else "--", ""),
+        (words.value(site.loss), ""),
+        (words.value(site.metrics.get(run.metric)), ""),
+        (news, "warn" if not site.here and not run.over else "dim"),
+    ]
+
+
+def measures(run: RunProgress) -> list[str]:
+    """What can be charted, the study's metric first."""
+    names = [run.metric, "loss"]
+    return [*dict.fromkeys(names), "seconds"]
+
+
+def lines_of(view: View, run: RunProgress, measure: str) -> list[Series]:
+    """One line for the joint model and one a site, or the parts of a round for 'seconds'."""
+    if measure == "seconds":
+        parts = ("total", "train", "transfer", "waiting")
+        wanted = {part: [(r.round, r.seconds.get(part)) for r in run.history] for part in parts}
+    else:
+        chosen = list(run.sites)[view.chosen] if view.zoomed and run.sites else None
+        wanted = {"joint": [(r.round, r.metrics.get(measure)) for r in run.history]}
+        for name in run.sites:
+            if chosen in (None, name):
+                wanted[name] = [
+                    (r.round, r.by_site.get(name, {}).get(measure)) for r in run.history
+                ]
+    series = []
+    for name, points in wanted.items():
+        index = (
+            0
+            if name == "joint"
+            else 1 + list(run.sites).index(name)
+            if name in run.sites
+            else (list(wanted).index(name))
+        )
+        series.append(
+            Series(
+                name=name,
+                marker=chart.MARKERS[index % len(chart.MARKERS)],
+                role=_SERIES_ROLES[index % len(_SERIES_ROLES)],
+                points=tuple((r, v) for r, v in points if v is not None),
+            )
+        )
+    return series
+
+
+def charted(view: View, run: RunProgress, measure: str, width: int, height: int) -> Panel:
+    """The chart of one measure by round, its legend in the frame."""
+    series = lines_of(view, run, measure)
+    drawn = chart.draw(
+        series,
+        width=width - 4,
+        height=height,
+        glyphs=view.glyphs,
+        raster=view.raster,
+        rounds=run.rounds,
+    )
+    title = "Seconds a round" if measure == "seconds" else measure.capitalize()
+    legend: list[Span] = []
+    for one in series:
+        last = words.value(one.points[-1][1]) if one.points else "--"
+        legend.append((f" {one.marker} ", one.role))
+        legend.append((f"{one.name} {last} ", ""))
+    if not drawn:
+        begun = "The first point comes when the first round ends."
+        empty = "No round ended in this run." if run.over else begun
+        return Panel(title, [((empty, "dim"),)], height)
+    return Panel(title, drawn, height, legend=tuple(legend))
+
+
+def given(view: View, run: RunProgress | None, width: int) -> list[Line]:
+    """What has left this site in the run: kinds, how often, bytes on the wire."""
+    if not view.trains:
+        return [(("left this site  nothing: a coordinator only, it holds no data", ""),)]
+    if run is None or not run.left:
+        return [(("left this site  nothing yet", ""),)]
+    total = words.size(sum(size for _, size in run.left.values()))
+    kinds = ", ".join(f"{n} {plural(kind, n)}" for kind, (n, _) in run.left.items())
+    head = ("left this site  ", "dim")
+    if len(head[0]) + len(total) + 2 + len(kinds) <= width:
+        return [(head, (f"{total}: {kinds}", "mine"))]
+    return [(head, (total, "mine")), *text.wrap(kinds, width)]
+
+
+def plural(kind: str, number: int) -> str:
+    """'model update' or 'model updates'; kinds that end in s are plural already."""
+    return kind if number == 1 or kind.endswith("s") else kind + "s"

@@ -1,0 +1,224 @@
+"""This site: the way to a run, its processes and host, its events and alarms."""
+
+import textwrap
+from collections.abc import Sequence
+
+from fedtui.journal import Record
+from fedtui.tui import text, words
+from fedtui.tui.panels import run as of_run
+from fedtui.tui.text import Line, Panel, Span
+from fedtui.tui.view import View
+
+_LEVEL_ROLES = {"INFO": "dim", "WARN": "warn", "ERROR": "fail"}
+_CERTIFICATE_DAYS = 14  # below this, its end is a warning
+_DISK_BYTES = 2e9  # checkpoints of a large model fill this in a few rounds
+
+
+def steps(view: View) -> list[tuple[str, str, str, str]]:
+    """The way from a new site to a finished run: name, word, role, sentence."""
+    progress, run = view.progress, view.progress.run
+    if not progress.roles:
+        return [("Site", "NEXT", "wait", "no site here yet: fedtui init NAME")]
+    found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
+    if view.coordinates:
+        others = len(progress.sites)
+        told = (
+            f"{sum(progress.sites.values())} of {others} sites heard"
+            if others
+            else ("invite a site: fedtui invite SITE --key FILE")
+        )
+        found.append(("Federation", "OK" if others else "NEXT", "ok" if others else "wait", told))
+    elif progress.address:
+        found.append(("Federation", "OK", "ok", f"joined at {progress.address}"))
+    else:
+        found.append(("Federation", "NEXT", "wait", "ask for an invitation: fedtui join FILE"))
+        return found
+    needed = [
+        p for p, wanted in (("coordinator", view.coordinates), ("agent", view.trains)) if wanted
+    ]
+    missing = [p for p in needed if not view.up(p)]
+    if missing and view.live:
+        found.append(
+            ("Processes", "NEXT", "wait", f"{' and '.join(missing)} not running: fedtui up")
+        )
+    elif missing:
+        found.append(("Processes", "OFF", "dim", f"{' and '.join(missing)} not running"))
+    else:
+        found.append(("Processes", "OK", "ok", f"{' and '.join(needed)} running"))
+    if view.trains:
+        found.append(_link_step(view, missing))
+    if run is None:
+        order = (
+            "submit a study: fedtui run STUDY"
+            if view.coordinates
+            else ("none yet; the coordinator starts one")
+        )
+        found.append(
+            ("Run", "NEXT" if not missing else "--", "wait" if not missing else "dim", order)
+        )
+    else:
+        found.append(_run_step(view))
+    return found
+
+
+def _link_step(view: View, missing: list[str]) -> tuple[str, str, str, str]:
+    if "agent" in missing:
+        return ("Link", "--", "dim", "known when the agent runs")
+    if view.progress.link:
+        return ("Link", "OK", "ok", f"to {view.progress.address or 'the coordinator'} is up")
+    if view.progress.link is None:
+        return ("Link", "WAIT", "wait", "the agent is attaching")
+    return ("Link", "FAIL", "fail", view.progress.link_cause)
+
+
+def _run_step(view: View) -> tuple[str, str, str, str]:
+    run = view.progress.run
+    assert run is not None
+    name = f"study {run.study}"
+    if run.over:
+        role = words.ROLES[run.state]
+        return ("Run", run.state, role, f"{name}: {run.cause}")
+    held = words.waiting(run, view.now)
+    told = f"{name}, round {run.round} of {run.rounds}, {run.phase}"
+    if left := words.remaining(run):
+        told += f", about {left}"
+    if held:
+        return ("Run", "WAIT", "wait", f"{told}; waiting for {', '.join(held)}")
+    return ("Run", run.state, words.ROLES[run.state], told)
+
+
+def way(view: View) -> Panel:
+    """The steps with what to do next in words."""
+    known = steps(view)
+    lines = [
+        text.line((f"{name:<11}", "dim"), (f"{word:<10}", role), sentence)
+        for name, word, role, sentence in known
+    ]
+    return Panel("Where this site stands", lines, len(lines), right=_next(known))
+
+
+def _next(known: Sequence[tuple[str, str, str, str]]) -> str:
+    todo = next((name for name, word, _, _ in known if word in ("NEXT", "FAIL")), "")
+    return f"next: {todo.lower()}" if todo else "nothing to do"
+
+
+def way_narrow(view: View, width: int) -> Panel:
+    """The same for a narrow column: the sentence under its step."""
+    lines: list[Line] = []
+    known = steps(view)
+    for name, word, role, sentence in known:
+        lines.append(text.line((f"{name:<11}", "title"), (word, role)))
+        lines += text.wrap(sentence, width - 4, "dim")
+    return Panel("Where this site stands", lines, len(lines), right="")
+
+
+def here(view: View, width: int) -> Panel:
+    """Device, memory, disk, certificate, and what has left."""
+    lines = [*_machine(view, width - 4), *of_run.given(view, view.progress.run, width - 4)]
+    return Panel("This site", lines, len(lines), right=view.host.path if view.host else "")
+
+
+def machine(view: View) -> Panel:
+    """The host alone: processes with their memory, disk, certificate."""
+    lines: list[Line] = []
+    host = view.host
+    known = host.alive if host else view.progress.processes
+    for name, pid in known.items():
+        memory = words.size(host.memory[name]) if host and name in host.memory else "--"
+        lines.append(text.line((f"{name:<12}", ""), (f"process {pid:<9}", "dim"), f"{memory:>8}"))
+    if not known:
+        lines.append((("no process of this home runs", "dim"),))
+    if view.trains and "trainer" not in known and "agent" in known:
+        lines.append((("trainer     starting or idle", "dim"),))
+    return Panel("Processes", lines, len(lines), right="memory" if host and known else "")
+
+
+def _machine(view: View, width: int) -> list[Line]:
+    progress, host = view.progress, view.host
+    device: list[Span] = [("device ", "dim"), (progress.device or "not reported yet", "")]
+    if progress.device_memory:
+        device.append((f", {words.size(progress.device_memory)}", ""))
+    if not view.trains:
+        device = []
+    facts: list[Span] = []
+    if host is not None:
+        if "trainer" in host.memory:
+            facts += [("memory ", "dim"), (words.size(host.memory["trainer"]), "")]
+        low = host.disk_free < _DISK_BYTES
+        facts += [
+            ("  disk " if facts else "disk ", "dim"),
+            (f"{words.size(host.disk_free)} free{' LOW' if low else ''}", "warn" if low else ""),
+        ]
+        if host.certificate:
+            soon = host.days < _CERTIFICATE_DAYS
+            facts += [
+                ("  certificate ", "dim"),
+                (f"{words.count(host.days)} days{' SOON' if soon else ''}", "warn" if soon else ""),
+            ]
+    if not facts:
+        return [tuple(device)] if device else []
+    joined = (*device, ("  " if device else "", ""), *facts)
+    if text.length(joined) <= width:
+        return [joined]
+    if not device:
+        return [tuple(facts)]
+    if text.length(tuple(facts)) <= width:
+        return [tuple(device), tuple(facts)]
+    rows = [tuple(device)]
+    for dim, told in zip(facts[::2], facts[1::2], strict=True):
+        rows.append(((dim[0].strip() + " ", "dim"), told))
+    return rows
+
+
+def worth(record: Record) -> bool:
+    """Whether an event is news: steps within a round are not, and bookkeeping is not."""
+    return type(record.event).__name__ not in _QUIET
+
+
+_QUIET = {"TrainingProgressed", "WorkReceived", "WorkAnswered", "CheckpointWritten"}
+
+
+def event(record: Record) -> Line:
+    """One record on one line: time, level, sentence."""
+    level = record.event.level
+    word = "FAIL" if level == "ERROR" else level
+    return text.line(
+        (words.clock(record.time) + " ", "dim"),
+        (f"{word:<5}", _LEVEL_ROLES[level]),
+        (record.event.sentence, ""),
+    )
+
+
+def _block(record: Record, width: int) -> list[Line]:
+    """The same on as many lines as it needs; a narrow column names the level of alarms only."""
+    time, (level, role), (sentence, _) = event(record)
+    start = (time, (level, role)) if width >= _WIDE or level.strip() != "INFO" else (time,)
+    before = text.length(start)
+    indent = before if width >= _WIDE else 2
+    parts = textwrap.wrap(sentence, width - indent, initial_indent=" " * (before - indent)) or [""]
+    first = (*start, (parts[0].strip(), ""))
+    return [first, *(((" " * indent + part, ""),) for part in parts[1:])]
+
+
+_WIDE = 70  # columns
+
+
+def events(view: View, width: int, height: int) -> Panel:
+    """The last news, newest at the bottom."""
+    lines: list[Line] = []
+    for record in reversed(view.records):
+        if not worth(record):
+            continue
+        block = _block(record, width - 4)
+        if len(lines) + len(block) > height:
+            if not lines:
+                lines = block[:height]
+            break
+        lines = [*block, *lines]
+    return Panel("Events", lines or [(("nothing has happened yet", "dim"),)], height)
+
+
+def alarms(view: View, width: int, height: int) -> Panel:
+    """The last warnings and errors, newest first."""
+    lines = [one for r in reversed(view.progress.alarms) for one in _block(r, width - 4)]
+    return Panel("Last alarms", lines[:height] or [(("none", "dim"),)], height)

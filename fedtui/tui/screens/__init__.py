@@ -1,0 +1,1 @@
+"""The screens: each arranges panels for the size it has."""

@@ -1,0 +1,70 @@
+"""The one Textual screen: header, alarm row and key row around a page of lines."""
+
+from typing import Protocol
+
+from textual.app import ComposeResult
+from textual.screen import Screen
+
+from fedtui.tui import actions, text
+from fedtui.tui.panels import rows
+from fedtui.tui.text import Line
+from fedtui.tui.view import View, alarm
+from fedtui.tui.widgets.lines import Lines
+
+SMALLEST = (40, 10)  # columns, rows; below this one line says where to look instead
+
+
+class Page(Protocol):
+    """What the operator calls a screen; turning pages repaints only what differs."""
+
+    name: str
+
+    def draw(self, view: View, width: int, height: int) -> list[Line]:
+        """The page's ``height`` lines."""
+
+
+class Frame(Screen[None], inherit_css=False):
+    """What every page shares."""
+
+    DEFAULT_CSS = """
+    Frame { layout: vertical; background: ansi_default; color: ansi_default; }
+    #header, #alarm, #keys { height: 1; }
+    """
+    AUTO_FOCUS = None
+
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self.page = page
+
+    def compose(self) -> ComposeResult:
+        """Four widgets, whatever the page."""
+        yield Lines(id="header")
+        yield Lines(id="body")
+        yield Lines(id="alarm")
+        yield Lines(id="keys")
+
+    def show(self, view: View) -> None:
+        """Bring every row up to date with ``view``; what has not changed is not repainted."""
+        width, height = self.app.size
+        if not self.is_mounted or not width:
+            return
+        plain = view.glyphs.ascii
+        small = width < SMALLEST[0] or height < SMALLEST[1]
+        for name in ("header", "alarm", "keys"):
+            self.query_one(f"#{name}", Lines).display = not small
+        body = self.query_one("#body", Lines)
+        if small:
+            prefix, role, _ = alarm(view)
+            word = f"{view.phase} {prefix}: too small, run 'fedtui status'"
+            body.show([((text.cut(word, width, "~"), role),)], ascii=plain)
+            return
+        self.query_one("#header", Lines).show([rows.header(view, width)], ascii=plain)
+        body.show(self.page.draw(view, width, height - 3), ascii=plain)
+        self.query_one("#alarm", Lines).show([rows.attention(view, width)], ascii=plain)
+        valid = actions.valid(self.page.name)
+        self.query_one("#keys", Lines).show([rows.keys(valid, self.page.name, width)], ascii=plain)
+
+    @property
+    def text(self) -> str:
+        """Everything shown, without styles."""
+        return "\n".join(part.text for part in self.query(Lines))

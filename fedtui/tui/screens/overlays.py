@@ -1,0 +1,144 @@
+"""What opens over a screen: help, the command palette, a line to type a filter in."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import ModalScreen
+from textual.widgets import Input
+
+from fedtui.tui import actions, text
+from fedtui.tui.actions import Action
+from fedtui.tui.text import Glyphs, Line, Panel
+from fedtui.tui.widgets.lines import Lines
+
+_ABOUT = {
+    actions.OVERVIEW: "Where this site stands, step by step, with the next command to give; what "
+    "runs on this host; the last alarms.",
+    actions.ROUNDS: "Every site's state (> works, = has answered, - waits, ! refused, x silent), "
+    "the training loss and the metric on its own test examples, the age of its last news. "
+    "Charts: the joint model is o, each site has its own sign.",
+    actions.LOGS: "Every event as a sentence. The journal keeps all of them; the screen the last "
+    "ten thousand ('fedtui logs' reads the rest).",
+}
+
+
+class Help(ModalScreen[None]):
+    """The keys that are valid on a screen, from the one list of actions."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        (key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")
+    ]
+
+    def __init__(self, screen: str, glyphs: Glyphs) -> None:
+        super().__init__()
+        self._screen, self._glyphs = screen, glyphs
+
+    def compose(self) -> ComposeResult:
+        """One box."""
+        yield Lines(id="box")
+
+    def on_mount(self) -> None:
+        """Fill the box for the size there is."""
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """The same for another size."""
+        width = min(78, self.app.size.width)
+        lines = page(self._screen, width, self.app.size.height, self._glyphs)
+        box = self.query_one("#box", Lines)
+        box.styles.width, box.styles.height = width, len(lines)
+        box.show(lines, ascii=self._glyphs.ascii)
+
+
+def page(screen: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """The help of one screen."""
+    lines: list[Line] = [*text.wrap(_ABOUT[screen], width - 4), ()]
+    for action in (a for a in actions.valid(screen) if a.help):
+        lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
+    lines = lines[: height - 2]
+    panel = Panel(f"Help: {screen}", lines, len(lines), right="Esc closes")
+    return text.stack([panel], width, glyphs)
+
+
+class Prompt(ModalScreen[str | None]):
+    """One line to type in; Enter gives it, Esc gives nothing."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "")]
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def compose(self) -> ComposeResult:
+        """The line, with what was typed before."""
+        field = Input(self._words, placeholder="filter: words that a line must hold")
+        field.cursor_blink = False
+        yield field
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter."""
+        self.dismiss(event.value)
+
+
+class Palette(ModalScreen[Action | None]):
+    """Actions by name: type some of it, Enter starts the first."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape", "dismiss", ""),
+        ("up", "move(-1)", ""),
+        ("down", "move(1)", ""),
+    ]
+
+    def __init__(self, screen: str, glyphs: Glyphs) -> None:
+        super().__init__()
+        self._screen, self._glyphs = screen, glyphs
+        self._found = actions.found("", screen)
+        self._at = 0
+
+    def compose(self) -> ComposeResult:
+        """What was found, above the line to type in."""
+        yield Lines(id="box")
+        field = Input(placeholder="command: type some of its name")
+        field.cursor_blink = False
+        yield field
+
+    def on_mount(self) -> None:
+        """Show all of them first."""
+        self._fill()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Narrow down."""
+        self._found, self._at = actions.found(event.value, self._screen), 0
+        self._fill()
+
+    def on_input_submitted(self) -> None:
+        """Enter."""
+        self.dismiss(self._found[self._at] if self._found else None)
+
+    def action_move(self, rows: int) -> None:
+        """Another one of those found."""
+        self._at = max(0, min(len(self._found) - 1, self._at + rows))
+        self._fill()
+
+    def _fill(self) -> None:
+        width = min(78, self.app.size.width)
+        room = self.app.size.height - 4
+        start = max(0, self._at - room + 1)
+        lines = [
+            text.fit(
+                (
+                    (f" {a.shown:<7}", "key"),
+                    (f"{a.label or a.name:<10} ", "title"),
+                    (a.help, "found" if start + i == self._at else ""),
+                ),
+                width - 4,
+            )
+            for i, a in enumerate(self._found[start : start + room])
+        ] or [(("No action has such a name.", "dim"),)]
+        box = self.query_one("#box", Lines)
+        drawn = text.stack(
+            [Panel("Command", lines, len(lines), right="Esc closes")], width, self._glyphs
+        )
+        box.styles.width, box.styles.height = width, len(drawn)
+        box.show(drawn, ascii=self._glyphs.ascii)

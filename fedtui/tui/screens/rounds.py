@@ -1,0 +1,131 @@
+"""Rounds: the run round by round, at one glance."""
+
+from fedtui.progress import RunProgress
+from fedtui.tui import actions, text
+from fedtui.tui.panels import run as of_run
+from fedtui.tui.panels import site
+from fedtui.tui.text import Line, Panel
+from fedtui.tui.view import View
+
+_SITES = 6  # rows of the table before it scrolls, where a chart needs the room too
+
+
+class Rounds:
+    """Screen 5."""
+
+    name = actions.ROUNDS
+
+    def draw(self, view: View, width: int, height: int) -> list[Line]:
+        """One, two or three columns, by the width; the same facts in each."""
+        run = view.progress.run
+        if run is None:
+            return _empty(view, width, height)
+        if width < 110 or height < 24:
+            return _column(view, run, width, height)
+        if width < 150 or height < 40:
+            return _two(view, run, width, height)
+        return _three(view, run, width, height)
+
+
+def _column(view: View, run: RunProgress, width: int, height: int) -> list[Line]:
+    sites = of_run.sites(view, run, width, _SITES)
+    here = site.here(view, width)
+    room = height - sites.height - here.height - 5  # four titles and the last line
+    events = max(1, min(8, room // 4))
+    measures = of_run.measures(run)
+    measure = measures[view.charted % len(measures)]
+    chart = of_run.charted(view, run, measure, width, max(1, room - events))
+    panels = [sites, chart, here, site.events(view, width, events)]
+    return text.stack(panels, width, view.glyphs)[:height]
+
+
+def _two(view: View, run: RunProgress, width: int, height: int) -> list[Line]:
+    right = 40
+    left = width - right
+    sites = of_run.sites(view, run, left, 10)
+    here = site.here(view, right)
+    return text.beside(
+        [
+            (
+                text.stack(
+                    [sites, *_charts(view, run, left, height - sites.height - 2, 2)],
+                    left,
+                    view.glyphs,
+                ),
+                left,
+            ),
+            (
+                text.stack(
+                    [here, site.events(view, right, height - here.height - 3)],
+                    right,
+                    view.glyphs,
+                ),
+                right,
+            ),
+        ]
+    )
+
+
+def _three(view: View, run: RunProgress, width: int, height: int) -> list[Line]:
+    side, logs = 40, max(8, height // 5)
+    middle = width - 2 * side
+    upper = height - logs - 2
+    sites = of_run.sites(view, run, middle, 10)
+    way, here = site.way_narrow(view, side), site.here(view, side)
+    machine = site.machine(view)
+    rest = max(1, upper - way.height - here.height - machine.height - 5)
+    first = [way, here, machine, Panel("Agreement", _agreement(run), rest)]
+    charts = _charts(view, run, middle, upper - sites.height - 2, 3)
+    news = site.events(view, side, upper - 2)
+    return [
+        *text.beside(
+            [
+                (text.stack(first, side, view.glyphs)[:upper], side),
+                (text.stack([sites, *charts], middle, view.glyphs), middle),
+                (text.stack([news], side, view.glyphs), side),
+            ]
+        ),
+        *text.stack([site.alarms(view, width, logs)], width, view.glyphs),
+    ]
+
+
+def _charts(view: View, run: RunProgress, width: int, height: int, most: int) -> list[Panel]:
+    """As many charts as fit, from the one that was chosen; heights share ``height`` with titles."""
+    measures = of_run.measures(run)
+    start = view.charted % len(measures)
+    shown = [*measures[start:], *measures[:start]][:most]
+    panels = []
+    for index, measure in enumerate(shown):
+        left = len(shown) - index
+        own = (height - left) // left
+        height -= own + 1
+        panels.append(of_run.charted(view, run, measure, width, own))
+    return panels
+
+
+def _agreement(run: RunProgress) -> list[Line]:
+    return [
+        text.line(("run         ", "dim"), run.run),
+        text.line(("study       ", "dim"), run.study),
+        text.line(("fingerprint ", "dim"), run.fingerprint[:16]),
+        text.line(("sites       ", "dim"), ", ".join(run.sites)),
+        text.line(("train       ", "dim"), ", ".join(run.train_sites)),
+        text.line(("metric      ", "dim"), run.metric),
+    ]
+
+
+def _empty(view: View, width: int, height: int) -> list[Line]:
+    order = (
+        "Submit a study here with 'fedtui run STUDY.toml'."
+        if view.coordinates
+        else "The coordinator starts one with 'fedtui run STUDY.toml'; it then shows here."
+    )
+    lines: list[Line] = [(("No run has been started yet.", "title"),), *text.wrap(order, width - 4)]
+    way = site.way(view)
+    news = max(1, height - len(lines) - way.height - 4)
+    panels = [
+        Panel("Rounds", lines, len(lines)),
+        way,
+        site.events(view, width, news),
+    ]
+    return text.stack(panels, width, view.glyphs)[:height]

@@ -1,0 +1,156 @@
+"""One frozen look at everything a screen may draw from; panels are functions of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedtui import events
+from fedtui.journal import Record
+from fedtui.progress import Progress
+from fedtui.tui import text, words
+from fedtui.tui.chart import Raster
+from fedtui.tui.host import Host
+from fedtui.tui.text import Glyphs
+
+STALE_SECONDS = 30.0  # a trainer reports twice a second, the coordinator at every answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What is known now, and how it is to be shown.
+
+    Attributes:
+        records: The last records of the journal, oldest first.
+        now: The source's clock; ages are measured from it.
+        host: None when an exported log is replayed: it tells nothing of this host.
+        chosen: Which site the cursor of Rounds is on.
+        zoomed: Whether charts show that site and the joint model only.
+        problem: Why no more records come, if none do.
+    """
+
+    progress: Progress
+    records: Sequence[Record] = ()
+    now: float = 0.0
+    host: Host | None = None
+    live: bool = True
+    paused: bool = False
+    readonly: bool = False
+    problem: str = ""
+    note: str = ""
+    glyphs: Glyphs = text.UNICODE
+    raster: Raster = "blocks"
+    chosen: int = 0
+    zoomed: bool = False
+    charted: int = 0
+
+    @property
+    def coordinates(self) -> bool:
+        """Whether this home runs the coordinator."""
+        return "coordinator" in self.progress.roles
+
+    @property
+    def trains(self) -> bool:
+        """Whether this home has an agent and a trainer."""
+        return "site" in self.progress.roles
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self.progress.run is not None and not self.progress.run.over
+
+    def up(self, process: str) -> bool:
+        """Whether a process of the home lives: by the host, else by the journal."""
+        known = self.host.alive if self.host else self.progress.processes
+        return process in known
+
+    @property
+    def stale(self) -> bool:
+        """Whether a run is under way and nothing has been heard for long."""
+        return self.running and self.now - self.progress.time > STALE_SECONDS
+
+    @property
+    def news(self) -> str:
+        """When the last record was written: an age during a run, else the time of day."""
+        if not self.progress.seq:
+            return "no news yet"
+        if self.running:
+            ago = words.age(self.now - self.progress.time)
+            return "news now" if ago == "now" else f"news {ago} ago"
+        return f"news {words.clock(self.progress.time)}"
+
+    @property
+    def link(self) -> tuple[str, str]:
+        """The link as a word, and its role."""
+        progress = self.progress
+        if not progress.roles:
+            return "--", "dim"
+        if not self.trains:
+            here = sum(progress.sites.values())
+            return f"{here} of {len(progress.sites)} sites", "ok" if here else "wait"
+        if not self.up("agent"):
+            return "OFF", "wait"
+        return {None: ("WAIT", "wait"), True: ("UP", "ok"), False: ("DOWN", "fail")}[progress.link]
+
+    @property
+    def phase(self) -> str:
+        """What the federation does, in one word."""
+        run = self.progress.run
+        if run is None:
+            return "READY" if self.progress.link else "CONNECT"
+        if run.over or run.state == "PAUSED":
+            return run.state
+        return run.phase.upper()
+
+
+def alarm(view: View) -> tuple[str, str, str]:
+    """What needs attention most: prefix OK, WAIT, WARN or FAIL, its role, and a sentence."""
+    progress, run = view.progress, view.progress.run
+    if view.problem:
+        return "FAIL", "fail", view.problem
+    if view.live and progress.roles and view.trains and not view.up("agent"):
+        what = "the run goes on when it is back: " if view.running else ""
+        return "WAIT", "wait", f"this site's agent is not running; {what}fedtui up"
+    if view.trains and progress.link is False:
+        return "FAIL", "fail", f"the link to the coordinator is down: {progress.link_cause}"
+    if run is not None and not run.over:
+        held = words.waiting(run, view.now)
+        if held:
+            names = ", ".join(held)
+            lasting = words.span(max(0.0, view.now - run.asked) // 5 * 5)
+            silent = [n for n in held if not run.sites[n].here]
+            why = "silent" if silent else "still working"
+            return "WAIT", "wait", f"waiting for {names}, {lasting} ({why}); the run goes on then"
+        if run.state == "PAUSED":
+            return "WAIT", "wait", f"run {run.run} is paused by order; resume it to go on"
+    if run is not None and run.state == "FAILED":
+        return "FAIL", "fail", f"run {run.run} failed: {run.cause}"
+    record = next((r for r in reversed(progress.alarms) if not resolved(view, r)), None)
+    if record is not None:
+        prefix = "FAIL" if record.event.level == "ERROR" else "WARN"
+        return prefix, prefix.lower(), f"{words.clock(record.time)} {record.event.sentence}"
+    return "OK", "ok", _fine(view)
+
+
+def resolved(view: View, record: Record) -> bool:
+    """Whether later news took an alarm back, or it belongs to a run that is no longer shown."""
+    progress, run = view.progress, view.progress.run
+    match record.event:
+        case events.LinkChanged():
+            return bool(progress.link)
+        case events.SiteSeen(site=site):
+            return progress.sites.get(site, False)
+        case events.ProcessEnded(process=process):
+            return process in progress.processes
+        case events.SitesAwaited(run=about):
+            return run is None or run.run != about or run.over or not words.waiting(run, view.now)
+        case events.RequestRefused():
+            return run is not None and record.time < run.submitted
+    return run is None or getattr(record.event, "run", None) != run.run
+
+
+def _fine(view: View) -> str:
+    run = view.progress.run
+    if run is None:
+        return "no alarms"
+    if run.over:
+        return f"run {run.run} {run.state.lower()}: {run.cause}"
+    return f"round {run.round} of {run.rounds}, {run.phase}: every asked site is heard"

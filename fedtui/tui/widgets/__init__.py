@@ -1,0 +1,1 @@
+"""Textual widgets: few, because panels are functions."""

@@ -1,0 +1,112 @@
+"""Numbers as an operator reads them: ages, spans of time, sizes, states."""
+
+import time
+
+from fedtui.progress import RunProgress, SiteProgress, shown_state
+
+STEP_SECONDS = 5  # ages move in steps of this, so that a quiet screen sends nothing in between
+# The shape of a state, so that it never rests on colour alone.
+SHAPES = {
+    "WAITING": "-",
+    "PREPARING": ">",
+    "TRAINING": ">",
+    "EVALUATING": ">",
+    "ANSWERED": "=",
+    "REFUSED": "!",
+    "SILENT": "x",
+}
+ROLES = {
+    "WAITING": "dim",
+    "PREPARING": "work",
+    "TRAINING": "work",
+    "EVALUATING": "work",
+    "ANSWERED": "ok",
+    "REFUSED": "fail",
+    "SILENT": "fail",
+    "RUNNING": "work",
+    "PAUSED": "wait",
+    "COMPLETED": "ok",
+    "FAILED": "fail",
+    "STOPPED": "wait",
+}
+
+
+def age(seconds: float) -> str:
+    """How long ago, in steps: 'now', '5 s', '2 min', '3 h', '4 d'."""
+    if seconds < STEP_SECONDS:
+        return "now"
+    if seconds < 60:
+        return f"{int(seconds // STEP_SECONDS) * STEP_SECONDS} s"
+    return span(seconds)
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit that tells enough: '41 s', '3 min', '2 h 10 min'."""
+    whole = round(seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    hours, minutes = divmod(whole // 60, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d"
+
+
+def clock(seconds: float) -> str:
+    """Time of day here."""
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
+
+
+def size(count: float) -> str:
+    """Bytes with two or three digits that matter: '912 B', '35.9 kB', '1.2 GB'."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        count /= 1000
+        if count < 999.5 or unit == "TB":
+            break
+    return f"{count:.1f} {unit}" if count < 99.95 else f"{count:.0f} {unit}"
+
+
+def count(number: int) -> str:
+    """A whole number, thousands set apart by a space."""
+    return f"{number:,}".replace(",", " ")
+
+
+def value(number: float | None) -> str:
+    """A loss or metric, or '--' where there is none."""
+    if number is None:
+        return "--"
+    return f"{number:.3f}" if abs(number) < 100 else f"{number:.3g}"
+
+
+def state(site: SiteProgress) -> tuple[str, str]:
+    """A site's state as shape and word, and its role."""
+    word = shown_state(site)
+    return f"{SHAPES[word]} {word}", ROLES[word]
+
+
+def remaining(run: RunProgress) -> str:
+    """What is left of a run, from the rounds so far; empty before the first has ended."""
+    if run.over or run.seconds_a_round is None:
+        return ""
+    return f"{span((run.rounds - len(run.history)) * run.seconds_a_round)} left"
+
+
+def waiting(run: RunProgress, now: float) -> tuple[str, ...]:
+    """Who holds the run up: silent sites, or the last ones that others wait for."""
+    if run.over or run.state == "PAUSED":
+        return ()
+    silent = tuple(n for n in run.awaited if not run.sites[n].here)
+    if silent:
+        return silent
+    answered = any(s.state == "ANSWERED" for s in run.sites.values())
+    if answered and now - run.asked >= PATIENCE_SECONDS:
+        return run.awaited
+    return ()
+
+
+PATIENCE_SECONDS = 10.0  # sites differ in speed; below this, one that works longer is no news
