@@ -11,8 +11,9 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,12 @@ class Outcome:
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def show(plan: Plan, *, json_: bool) -> int:
+def show(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None = None) -> int:
     """Run the demo with a line a round (or JSON lines) on stdout; returns the exit code.
+
+    Args:
+        screen: Opens the dashboard on a home until the operator leaves it; the federation runs
+            on meanwhile and afterwards.
 
     Raises:
         OperatorError: what kept it from running; everything is cleaned up.
@@ -99,8 +104,17 @@ def show(plan: Plan, *, json_: bool) -> int:
     with _terminable(), federation(plan) as made:
         teller = _JsonTeller() if json_ else _PlainTeller(made, plan)
         with contextlib.closing(teller):
-            joint = carry_out(made, "", teller)
-            alone = {name: carry_out(made, name, teller).history[-1] for name in made.homes}
+            if screen is None:
+                alone, joint = _carry_out_all(made, teller)
+            else:
+                teller.hold()
+                runs: Future[tuple[dict[str, RoundEnded], RunProgress]] = Future()
+                # A daemon, since leaving the demo must not wait for its runs.
+                threading.Thread(target=_into, args=(runs, made, teller), daemon=True).start()
+                if code := screen(list(made.homes.values())[-1]):
+                    raise SystemExit(code)
+                teller.release()
+                alone, joint = runs.result()
         outcome = Outcome(joint=joint, alone=alone, bytes=_traffic(made, joint.run))
         if json_:
             print(json.dumps({"schema": 1, "summary": summary(made, outcome, plan)}))  # noqa: T201
@@ -154,8 +168,29 @@ def carry_out(made: Federation, alone: str, teller: "Teller") -> RunProgress:
     return state.runs[run]
 
 
+def _into(
+    runs: Future[tuple[dict[str, RoundEnded], RunProgress]], made: Federation, teller: "Teller"
+) -> None:
+    try:
+        runs.set_result(_carry_out_all(made, teller))
+    except Exception as error:  # handed to the thread that asks for the result
+        runs.set_exception(error)
+
+
+def _carry_out_all(made: Federation, teller: "Teller") -> tuple[dict[str, RoundEnded], RunProgress]:
+    """Each site alone with the same budget, then all together."""
+    alone = {name: carry_out(made, name, teller).history[-1] for name in made.homes}
+    return alone, carry_out(made, "", teller)
+
+
 class Teller:
     """Says what happens while the demo runs."""
+
+    def hold(self) -> None:
+        """Keep quiet: the screen belongs to the dashboard."""
+
+    def release(self) -> None:
+        """Speak again."""
 
     def tell(self, record: Record, run: RunProgress | None, alone: str) -> None:
         """A record of the coordinator's journal was written."""
@@ -193,13 +228,24 @@ class _PlainTeller(Teller):
             disable=not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task("rounds", total=plan.rounds * (1 + plan.sites))
+        self._quiet = False
+        self._bar.start()
+
+    def hold(self) -> None:
+        self._quiet = True
+        self._bar.stop()
+
+    def release(self) -> None:
+        self._quiet = False
         self._bar.start()
 
     def tell(self, record: Record, run: RunProgress | None, alone: str) -> None:
         event = record.event
         if isinstance(event, events.RunSubmitted):
             self._bar.update(self._task, description=f"{alone} alone" if alone else "together")
-        if isinstance(event, RoundEnded):
+        if isinstance(event, RoundEnded) and self._quiet:
+            self._bar.advance(self._task)
+        elif isinstance(event, RoundEnded):
             who = f"{alone} alone" if alone else "together"
             value = event.metrics.get(self._metric)
             print(  # noqa: T201 - results go to stdout
@@ -265,8 +311,8 @@ def table(made: Federation, outcome: Outcome, plan: Plan) -> str:
     lines += [f"{'aggregation':<14}{result['aggregation_seconds']:>10.2f}", ""]
     if plan.data == "digits":
         lines += [
-            "A hospital alone has never seen the others' digits: this shows that the machinery",
-            "works, not what joint training is worth.",
+            "A hospital alone has never seen the others' digits: this shows that the",
+            "machinery works, not what joint training is worth.",
             "",
         ]
     if result["kept"]:

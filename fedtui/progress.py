@@ -17,6 +17,7 @@ SiteState = Literal[
 ]
 RunState = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "STOPPED"]
 _KEPT_ALARMS = 20
+_KEPT_EARLY = 100  # a second of a site's own work, before the news of its run arrives
 _BUSY: dict[str, SiteState] = {
     "prepare": "PREPARING",
     "train": "TRAINING",
@@ -113,6 +114,7 @@ class Progress:
         seq: The last record folded in.
         runs: By id, in the order of submission.
         alarms: The last warnings and errors, oldest first.
+        early: Records of a run that this journal does not know yet.
         processes: Process id of each of this home's processes that is up.
         device_memory: Bytes of the trainer's device; None where it does not say.
         link: Whether this site reaches the coordinator; None before any news of it.
@@ -131,6 +133,7 @@ class Progress:
     sites: dict[str, bool] = field(default_factory=dict)
     runs: dict[str, RunProgress] = field(default_factory=dict)
     alarms: tuple[Record, ...] = ()
+    early: tuple[Record, ...] = ()
 
     @property
     def run(self) -> RunProgress | None:
@@ -168,11 +171,14 @@ def advance(progress: Progress, record: Record) -> Progress:
                 for name in event.sites
             },
         )
-        return replace(progress, runs={**progress.runs, event.run: run})
+        for earlier in progress.early:
+            if getattr(earlier.event, "run", None) == event.run:
+                run = _in_run(run, earlier)
+        return replace(progress, runs={**progress.runs, event.run: run}, early=())
     if run_id is not None:
         known = progress.runs.get(run_id)
-        if known is None:  # news of a run from before this site joined
-            return progress
+        if known is None:  # the site's own work is journaled before the news of its run arrives
+            return replace(progress, early=(*progress.early, record)[-_KEPT_EARLY:])
         return replace(progress, runs={**progress.runs, run_id: _in_run(known, record)})
     return _in_home(progress, record)
 

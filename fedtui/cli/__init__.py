@@ -6,14 +6,11 @@ Only typer is imported at the top; everything else inside the command that needs
 
 import os
 import sys
-from typing import Annotated
 
-import typer
+from fedtui.cli import dashboard, homes, link, records, runs
+from fedtui.cli._shared import app
 
-from fedtui.cli import homes, records, runs
-from fedtui.cli._shared import HomeOption, app, named
-
-__all__ = ["app", "homes", "main", "records", "runs"]
+__all__ = ["app", "dashboard", "homes", "link", "main", "records", "runs"]
 
 
 def main() -> None:
@@ -24,19 +21,3 @@ def main() -> None:
     except BrokenPipeError:  # `fedtui logs | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-
-
-@app.callback()
-@named
-def start(
-    context: typer.Context,
-    home: HomeOption = None,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        from fedtui import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())

@@ -1,5 +1,7 @@
 """Runs: submitted, steered, followed, and the demo."""
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +17,7 @@ from fedtui.cli._shared import (
     print_json,
     say,
 )
+from fedtui.cli.dashboard import open_on
 
 
 @app.command()
@@ -127,10 +130,10 @@ def demo(
     """Run a whole federation on this machine: real processes, keys, TLS and training."""
     from fedtui import demo as demonstration
 
-    code = demonstration.show(
-        demonstration.Plan(
-            rounds=rounds, sites=sites_, data=data, path=path, seed=seed, home=home, keep=keep
-        ),
-        json_=json_,
+    plan = demonstration.Plan(
+        rounds=rounds, sites=sites_, data=data, path=path, seed=seed, home=home, keep=keep
     )
-    raise typer.Exit(code)
+    screen = None
+    if not (headless or json_) and sys.stdin.isatty() and sys.stdout.isatty():
+        screen = partial(open_on, mouse=False, ascii_=False, readonly=False, no_diff=False)
+    raise typer.Exit(demonstration.show(plan, json_=json_, screen=screen))
