@@ -1,0 +1,226 @@
+"""Whether a TCP connection opens, and if not, who says no."""
+
+import errno
+import time
+from collections.abc import Iterator
+
+from fedtui.checks import Finding, State, _proxies, _wire
+from fedtui.checks._inquiry import Inquiry
+from fedtui.checks._ticket import ticket
+
+NEEDS = ("dns", "route")
+AFTER = ("proxy",)  # a proxy that fails leaves a direct look worth having
+NETWORK = True
+DEEP = False
+
+_BESIDE_PROXY_SECONDS = 0.5  # only to compare; the proxy carries the link
+_NEIGHBOUR_SECONDS = 1.0  # ICMP comes in a round trip; ARP gives up after 3 s
+_OTHERS = (443, 80)  # is anybody there at all? Asked only when our own port is silent
+_SOME = "connection accepted (TCP handshake)"
+
+
+def check(inquiry: Inquiry) -> Iterator[Finding]:
+    """Connect as the agent does; beside a proxy, only to know whether direct works too."""
+    target = inquiry.dialled
+    if inquiry.proxy is not None:
+        yield _beside(inquiry)
+        return
+    if not inquiry.addresses:
+        yield Finding(
+            state=State.SKIP,
+            code="needs",
+            meaning="Not measured: the name is not known here, and the proxy failed.",
+        )
+        return
+    errors: list[tuple[str, OSError, float]] = []
+    for address in inquiry.addresses:
+        began = time.monotonic()
+        try:
+            _wire.dial(address, target.port, timeout=_wire.CONNECT_SECONDS).close()
+        except OSError as error:
+            errors.append((address, error, time.monotonic() - began))
+            if isinstance(error, TimeoutError) and len(inquiry.addresses) > 1:
+                break  # a second silent address would take the time of everything else
+            continue
+        seconds = time.monotonic() - began
+        inquiry.round_trips.append(seconds)
+        # What works comes first from here on.
+        inquiry.addresses.sort(key=lambda a, best=address: a != best)  # type: ignore[misc]
+        yield Finding(
+            state=State.OK,
+            code="tcp-ok",
+            measured=f"{seconds * 1000:.0f} ms, {address}",
+            value=round(seconds, 4),
+            unit="s",
+            threshold=_SOME,
+            meaning=f"{target.address} accepts connections.",
+        )
+        if errors:
+            yield _partly(inquiry, errors, address)
+        return
+    yield _named(inquiry, *errors[0])
+    yield from _unused_proxies(inquiry)
+
+
+def _named(inquiry: Inquiry, address: str, error: OSError, seconds: float) -> Finding:
+    target = inquiry.dialled
+    if isinstance(error, ConnectionRefusedError):
+        return _failed(
+            inquiry,
+            "tcp-refused",
+            "refused",
+            seconds,
+            f"{address} answers, but port {target.port} is closed: the coordinator is not "
+            "running, or a firewall refuses in its name. One end cannot tell these apart.",
+            "Ask the coordinator's operator whether it runs ('fedtui status' there). If it does, "
+            "give the ticket to both network teams.",
+        )
+    if isinstance(error, ConnectionResetError):
+        return _failed(
+            inquiry,
+            "tcp-reset",
+            "reset",
+            seconds,
+            f"The connection to {address} was torn down while it opened: a firewall or load "
+            "balancer in between.",
+            "Give the ticket to the network team.",
+        )
+    if error.errno == errno.ENETUNREACH:
+        return _failed(
+            inquiry,
+            "tcp-no-network",
+            "network unreachable",
+            seconds,
+            f"A router reports that it knows no way to {address}.",
+            "Ask the network team for a route.",
+        )
+    if error.errno in (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM):
+        if seconds < _NEIGHBOUR_SECONDS:
+            return _failed(
+                inquiry,
+                "tcp-prohibited",
+                "rejected by ICMP",
+                seconds,
+                f"A firewall or router on the way to {address} rejects packets to port "
+                f"{target.port} and says so.",
+                "Give the ticket to the network team: the rule exists, and needs an exception.",
+            )
+        return _failed(
+            inquiry,
+            "tcp-absent",
+            "no such neighbour",
+            seconds,
+            f"{address} should be on a network of this host's neighbourhood, and nobody there "
+            "has that address: the host is off, or the address is wrong.",
+            "Ask the coordinator's operator whether the host is up and has this address.",
+        )
+    if isinstance(error, TimeoutError):
+        return _silent(inquiry, address, seconds)
+    return Finding(
+        state=State.UNKNOWN,
+        code="tcp-unknown",
+        measured=error.strerror or "error",
+        meaning=f"Connecting to {address} failed in a way we do not know.",
+        remedy="Give the evidence to the network team.",
+        ticket=ticket(inquiry, f"open outbound TCP to {target.address}", f"connect: {error}"),
+    )
+
+
+def _silent(inquiry: Inquiry, address: str, seconds: float) -> Finding:
+    target = inquiry.dialled
+    for port in (p for p in _OTHERS if p != target.port):
+        try:
+            _wire.dial(address, port, timeout=1.0).close()
+        except ConnectionRefusedError:
+            pass
+        except OSError:
+            continue
+        return _failed(
+            inquiry,
+            "tcp-dropped",
+            "no answer",
+            seconds,
+            f"Packets to {address} port {target.port} vanish, while port {port} of the same host "
+            "answers: a firewall drops them.",
+            "Give the ticket to the network team: a firewall rule is needed.",
+        )
+    return _failed(
+        inquiry,
+        "tcp-silent",
+        "no answer",
+        seconds,
+        f"Nothing at {address} answers, on any port tried: a firewall drops everything, or the "
+        "host is off or absent. One end cannot tell these apart.",
+        "Ask the coordinator's operator whether the host is up; if it is, give the ticket to "
+        "both network teams.",
+    )
+
+
+def _failed(
+    inquiry: Inquiry, code: str, measured: str, seconds: float, meaning: str, remedy: str
+) -> Finding:
+    address = inquiry.dialled.address
+    return Finding(
+        state=State.FAIL,
+        code=code,
+        measured=f"{measured} after {seconds:.2f} s",
+        value=round(seconds, 4),
+        unit="s",
+        threshold=_SOME,
+        meaning=meaning,
+        remedy=remedy,
+        ticket=ticket(
+            inquiry,
+            f"open outbound TCP to {address}",
+            f"TCP connect: {measured} after {seconds:.2f} s",
+        ),
+    )
+
+
+def _partly(inquiry: Inquiry, errors: list[tuple[str, OSError, float]], works: str) -> Finding:
+    bad = ", ".join(address for address, _, _ in errors)
+    return Finding(
+        state=State.WARN,
+        code="tcp-partly",
+        measured=f"{bad} does not answer",
+        threshold="every address of the name accepts",
+        meaning=f"{inquiry.dialled.host} has several addresses; {bad} does not accept and {works} "
+        "does: the agent may lose seconds at each new connection.",
+        remedy="Ask the coordinator's network team to remove or mend that address.",
+        ticket=ticket(inquiry, f"mend or remove {bad}", *(f"{a}: {e}" for a, e, _ in errors)),
+    )
+
+
+def _beside(inquiry: Inquiry) -> Finding:
+    target = inquiry.dialled
+    try:
+        address = (inquiry.addresses or [target.host])[0]
+        _wire.dial(address, target.port, timeout=_BESIDE_PROXY_SECONDS).close()
+        measured = "direct works too"
+    except OSError:
+        measured = "direct is closed"
+    return Finding(
+        state=State.SKIP,
+        code="tcp-unused",
+        measured=measured,
+        meaning=f"Not needed: the proxy carries the link; {measured}.",
+    )
+
+
+def _unused_proxies(inquiry: Inquiry) -> Iterator[Finding]:
+    """A proxy that is known here, is not used, and would work."""
+    target = inquiry.dialled
+    for proxy in _proxies.elsewhere(_proxies.variables()):
+        try:
+            _wire.through(proxy, target.host, target.port, timeout=2.0).close()
+        except OSError:
+            continue
+        yield Finding(
+            state=State.FAIL,
+            code="tcp-proxy-unset",
+            measured=proxy.shown,
+            meaning=f"Direct connections fail, but the proxy {proxy.shown} in {proxy.named_by} "
+            "lets us through; it is not set for the agent.",
+            remedy=f"Set HTTPS_PROXY={proxy.shown}, then 'fedtui down' and 'fedtui up'.",
+        )
+        return
