@@ -157,7 +157,7 @@ class Engine:
                         on_progress(done, steps * epochs, recent)
                     told, told_at = done, now
         return Trained(
-            vector=_finite(np.array(self._program.vector(state)), "training diverged"),
+            vector=_finite(self._program.vector(state), "training diverged"),
             loss=math.fsum(losses) / sum(sizes),
             examples=len(self._data.train),
             steps=len(losses),

@@ -51,7 +51,7 @@ class Program:
     initial: Callable[[np.uint32], Array]
     begin: Callable[[np.ndarray], State]
     advance: Callable[[State, Array, Array, Array, np.int32, np.int32], tuple[State, Array]]
-    vector: Callable[[State], Array]
+    vector: Callable[[State], np.ndarray]
     predict: Callable[[Array, Array, np.int32], Array]
     objective: Callable[[Leaves, Array, Array, Array], tuple[Array, Array]]
 
@@ -125,7 +125,8 @@ def program(model: str, config: Any, training: Training, features: int, outputs:
         initial=jax.jit(lambda seed: flat(jax.tree.leaves(nnx.state(build(seed), nnx.Param)))),
         begin=jax.jit(lambda vector: State(start := shaped(vector), optimizer.init(start))),
         advance=jax.jit(advance, donate_argnums=0),
-        vector=jax.jit(lambda state: flat(state.leaves)),
+        # NumPy joins 100 MB in 0.1 s where XLA on a CPU takes 3.5 s.
+        vector=lambda state: np.concatenate([np.ravel(leaf) for leaf in state.leaves]),
         predict=jax.jit(predict),
         objective=objective,
     )

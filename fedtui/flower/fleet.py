@@ -26,7 +26,6 @@ from flwr.supercore.inflatable.inflatable_object import (
     iterate_object_tree,
     no_object_id_recompute,
 )
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
 from flwr.supercore.run import Run
@@ -40,6 +39,7 @@ from flwr.superlink.routers.fleet.router import router as fleet_router
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
+from fedtui.flower import arrays
 from fedtui.flower.vectors import RefusedError
 
 
@@ -209,7 +209,7 @@ class Fleet:
                 return None
             contents[part.object_id] = content
         try:
-            reply = inflate_object_from_contents(reply_id, contents)
+            reply = arrays.inflate(reply_id, contents)
         except Exception as error:  # a site's bytes: Flower's decoders raise whatever they meet
             raise RefusedError("malformed", "the answer cannot be decoded.") from error
         finally:

@@ -20,6 +20,7 @@ from flwr.proto.node_pb2 import Node as NodeProto
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
+    iterate_object_tree,
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
@@ -30,7 +31,7 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectPushError,
-    pull_and_inflate_object_from_tree,
+    pull_objects,
     push_objects,
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
@@ -38,12 +39,14 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from fedtui.flower import crash
+from fedtui.flower import arrays, crash
 from fedtui.flower.link import LinkError, classify
 from fedtui.keys import PrivateKey
 from fedtui.site import Membership
 
 HEARTBEAT_SECONDS = 10.0  # Flower's smallest; it holds a node for online twice as long
+# A message shows before its parts are stored, which takes 60 ms at 100 MB; Flower waits a second.
+_UNREADY_SECONDS = 0.02
 Result = TypeVar("Result")
 
 
@@ -71,6 +74,7 @@ class Node:
     def __init__(self, membership: Membership, key: PrivateKey) -> None:
         self.address = membership.address
         self.node_id = 0
+        self._held: dict[str, bytes] = {}  # parts of the last message, by the hash of each
         self.traffic = _Traffic()
         self._client = FleetHttpClient.from_server_address(
             membership.address,
@@ -99,15 +103,25 @@ class Node:
         return message_from_proto(response.messages_list[0]), response.message_object_trees[0]
 
     def fetch(self, message: Message, tree: ObjectTree) -> Message:
-        """``message`` with its content."""
+        """``message`` with its content; what the last message brought is not pulled again.
+
+        A round's model is evaluated and then trained on: it crosses the network once.
+        """
         run = message.metadata.run_id
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run)
         confirm = make_confirm_message_received_fn_protobuf(
             self._client.ConfirmMessageReceived, self._node, run
         )
-        whole = self._named(
-            lambda: pull_and_inflate_object_from_tree(tree, pull, confirm, return_type=Message)
+        ids = [part.object_id for part in iterate_object_tree(tree)]
+        self._held = {id: self._held[id] for id in ids if id in self._held}
+        missing = [id for id in ids if id not in self._held]
+        self._held |= self._named(
+            lambda: pull_objects(missing, pull, initial_backoff=_UNREADY_SECONDS)
         )
+        self._named(lambda: confirm(tree.object_id))
+        whole = self._named(lambda: arrays.inflate(tree.object_id, self._held))
+        if not isinstance(whole, Message):
+            raise LinkError("foreign", "what came is not a message", remedy="None.")
         whole.metadata.__dict__["_message_id"] = tree.object_id
         return whole
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -238,42 +239,40 @@ class Runs:
         if checkpoint is None:
             checkpoint = self._prepare(run, grid, terms)
         terms = replace(terms, manifest=checkpoint.manifest, normalisation=checkpoint.normalisation)
-        # A checkpoint is written before its round is evaluated: then only that is left to do.
+        # A checkpoint may be there before its round ended: then only evaluation is left to do.
         trained = checkpoint.round > ended
         first = checkpoint.round if trained and checkpoint.round > 0 else checkpoint.round + 1
-        newest = checkpoint
+        reached = checkpoint.round
 
         def keep(round: int, model: Vector) -> None:
-            nonlocal newest
-            newest = replace(
-                checkpoint,
-                round=round,
-                parameters=model,
-                random={"seed": run.study.seed, "next_round": round + 1},
-            )
-            self._keep(run, newest)
+            nonlocal reached
+            random = {"seed": run.study.seed, "next_round": round + 1}
+            self._keep(run, replace(checkpoint, round=round, parameters=model, random=random))
+            reached = round
 
+        saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         strategy = JointAveraging(
             terms,
             first=first,
             trained=trained and checkpoint.round > 0,
             spool=spool,
             append=self._append,
-            on_model=keep,
+            on_model=lambda round, model: saver.submit(keep, round, model),
         )
         rounds = run.study.rounds - first + 1
-        if rounds > 0:
-            strategy.start(
-                grid,
-                arrays.to_record(checkpoint.parameters),
-                num_rounds=rounds,
-                timeout=_OVER_FLOWER_SECONDS,
-            )
+        with saver:  # whatever ends the run, a checkpoint begun is finished first
+            if rounds > 0:
+                strategy.start(
+                    grid,
+                    arrays.to_record(checkpoint.parameters),
+                    num_rounds=rounds,
+                    timeout=_OVER_FLOWER_SECONDS,
+                )
         shutil.rmtree(spool, ignore_errors=True)
         model = folder / "model.safetensors"
-        data = (folder / f"checkpoint-{newest.round:05d}.safetensors").read_bytes()
-        write_atomically(model, data, durable=True)
-        return str(model), self._vouched(run)[f"checkpoint-{newest.round:05d}.safetensors"]
+        last = f"checkpoint-{reached:05d}.safetensors"
+        write_atomically(model, (folder / last).read_bytes(), durable=True)
+        return str(model), self._vouched(run)[last]
 
     def _prepare(self, run: Run, grid: DirectGrid, terms: Terms) -> Checkpoint:
         """Round 0: one manifest, one first model, one scale for everybody."""

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ class JointAveraging(FedAvg):
         first: The round that Flower's first round stands for; more than 1 after a resume.
         trained: Whether round ``first`` is already aggregated, so that it only needs evaluating.
         spool: Folder for updates while a round is under way.
-        on_model: Called with round and joint model before evaluation: makes it durable.
+        on_model: Called with round and joint model before evaluation: begins to make it durable.
+            The round ends when that is done, so the disk works while the model travels.
     """
 
     def __init__(
@@ -115,7 +117,7 @@ class JointAveraging(FedAvg):
         trained: bool,
         spool: Path,
         append: Append,
-        on_model: Callable[[int, Vector], None],
+        on_model: Callable[[int, Vector], Future[None]],
     ) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
         if terms.manifest is None:
@@ -127,6 +129,7 @@ class JointAveraging(FedAvg):
         self._began = 0.0
         self._examples = 0
         self._seconds: dict[str, float] = {}
+        self._saving: Future[None] | None = None
 
     def summary(self) -> None:
         """Flower logs this at the start; the journal already says it."""
@@ -166,12 +169,11 @@ class JointAveraging(FedAvg):
         round = self._round(server_round)
         crash.point("coordinator.aggregated", round)
         aggregated = time.monotonic()
-        self._on_model(round, joint)
+        self._saving = self._on_model(round, joint)
         self._examples = sum(weights)
         self._seconds = {
             **_timing(taken),
             "aggregation": aggregated - began,
-            "checkpoint": time.monotonic() - aggregated,
             "exchange": time.monotonic() - self._began,
         }
         for path in self._spool.glob("*.f32"):
@@ -197,6 +199,10 @@ class JointAveraging(FedAvg):
         assert self._grid is not None
         taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
         joint = weighted_means(taken)
+        evaluated = time.monotonic()
+        if self._saving is not None:
+            self._saving.result()
+            self._seconds["checkpoint"] = time.monotonic() - evaluated
         total = time.monotonic() - self._began
         self._append(
             events.RoundEnded(
