@@ -132,6 +132,7 @@ def spawn(home: Home, process: str) -> subprocess.Popen[bytes]:
             env=environment(home),
             start_new_session=True,
             cwd=home.path,
+            umask=0o077,  # whatever a process of the home writes is its owner's alone
         )
     finally:
         os.close(descriptor)
@@ -149,7 +150,10 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
     home.state.mkdir(mode=0o700, exist_ok=True)
     for process in roles:
         _failure(home, process).unlink(missing_ok=True)
-    (home.state / "wanted").write_text(json.dumps(roles), encoding="ascii")
+    scratch = home.state / f"wanted.{os.getpid()}"  # in one step: a supervisor may be reading it
+    scratch.touch(mode=0o600)
+    scratch.write_text(json.dumps(roles), encoding="ascii")
+    scratch.replace(home.state / "wanted")
     if running(home, "supervisor") is None:
         supervisor = spawn(home, "supervisor")
         # Collected when it ends: a dashboard lives long, and must not keep a dead child.

@@ -8,6 +8,7 @@ import dataclasses
 import json
 from typing import Any
 
+from fedtui.events._accept import check
 from fedtui.events._event import Event
 from fedtui.events._home import (
     DeviceReported,
@@ -73,6 +74,7 @@ __all__ = [
     "WorkAnswered",
     "WorkFailed",
     "WorkReceived",
+    "accept",
     "from_fields",
     "from_json",
     "to_fields",
@@ -115,6 +117,19 @@ def from_fields(fields: dict[str, Any]) -> Event:
         return kind(**values)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def accept(fields: Any) -> Event:
+    """The event that another host sent, every field checked.
+
+    Raises:
+        ValueError: an unknown kind, or anything is not what the kind declares.
+    """
+    if not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
+        raise ValueError("not an event")
+    event = from_fields(fields)
+    check(event)
+    return event
 
 
 def from_json(text: str) -> Event:

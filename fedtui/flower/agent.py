@@ -14,6 +14,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from flwr.app import Context, Message, RecordDict
 from flwr.app import Error as FlowerError
 
 from fedtui import __version__, events, keys, processes, site
+from fedtui import study as studies
 from fedtui.errors import OperatorError, TrustError
 from fedtui.flower import crash
-from fedtui.flower.client import Assignment, SiteClient, create_app
+from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
 from fedtui.flower.link import Link, LinkError
 from fedtui.flower.node import HEARTBEAT_SECONDS, Node
 from fedtui.flower.release import Exit
@@ -36,6 +39,7 @@ from fedtui.site import Home
 REPORT_SECONDS = 1.0
 REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
+STOCK_POLL_SECONDS = 0.5  # a stock SuperLink has no request that waits for work
 _BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
 FAILED = 100  # Flower error code of an answer that is one of our own named errors
 
@@ -66,7 +70,17 @@ class Agent:
             recipient=f"coordinator {membership.address}",
         )
         self._exit = exit
-        self._app = create_app(self._client, exit, site=self._site.name)
+        self._stock = membership.kind == "flower"
+        self._key_of = _key
+        read: Callable[[Message], Assignment] = partial(read_order, site=self._site.name)
+        if self._stock:
+            from fedtui.flower import interop
+
+            agreed = studies.load(home.interop)
+            read = partial(interop.read_stock_order, study=agreed, site=self._site.name)
+            self._key_of = interop.stock_key
+            self._stock_run = interop.StockRun(self._journal, agreed, site=self._site.name)
+        self._app = create_app(read, self._client, exit)
         self._current: SiteClient | None = None
         self._key = key
         self._head_of = ""  # the run whose round this site has just finished
@@ -88,8 +102,9 @@ class Agent:
         signal.signal(signal.SIGINT, _end)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._bench.warm()
-        for target, name in ((self._report_for_ever, "report"), (self._beat_for_ever, "heartbeat")):
-            threading.Thread(target=target, name=name, daemon=True).start()
+        threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
+        if not self._stock:
+            threading.Thread(target=self._report_for_ever, name="report", daemon=True).start()
         try:
             self._serve()
         finally:
@@ -118,6 +133,11 @@ class Agent:
 
     def _attach(self) -> None:
         """Introduce this site; the coordinator re-issues whatever it has not been answered."""
+        if self._stock:
+            self._node.activate(stored=self._home.state / "node_id")
+            self._node.heartbeat()
+            self._link_changed(None)
+            return
         self._attempt += 1
         body = {
             "boot": self._boot,
@@ -136,6 +156,9 @@ class Agent:
         if pulled is not None:
             self._handle(*pulled)
             return True
+        if self._stock:
+            time.sleep(STOCK_POLL_SECONDS)
+            return True
         answer = self._link.post(
             "/fedtui/wait", {"seconds": WAIT_SECONDS}, timeout=WAIT_SECONDS + 10
         )
@@ -148,13 +171,15 @@ class Agent:
         self._current = None
         message = self._node.fetch(head, tree)
         pulled = time.monotonic()
-        key = _key(message)
+        key = self._key_of(message)
         crash.point("agent.pulled", key.round)
         self._append(
             events.WorkReceived(
                 run=key.run, round=key.round, phase=key.phase, bytes=traffic.received - received
             )
         )
+        if self._stock:
+            self._stock_run.asked(key)
         self._state = {"state": key.phase, "run": key.run, "round": key.round}
         try:
             reply = self._reply(message, key)
@@ -230,7 +255,7 @@ class Agent:
                 self._link_changed(None)
             except LinkError as error:  # the link thread may be deep in training
                 self._link_changed(error)
-            except TrustError:  # the link thread meets and names it
+            except OperatorError:  # the link thread meets and names it
                 continue
 
     def _report(self) -> None:
@@ -247,8 +272,7 @@ class Agent:
         answer = self._link.post("/fedtui/report", body, timeout=REPORT_TIMEOUT_SECONDS)
         if self._head_of == run:
             self._head_of = ""
-        news = [(events.from_fields(item["event"]), int(item["seq"])) for item in answer["news"]]
-        if news:
+        if news := list(_news(answer.get("news"))):
             self._journal.append_all(news)
 
     def _signed_head(self, run: str) -> dict[str, Any]:
@@ -296,6 +320,15 @@ class Agent:
 
     def _append(self, event: events.Event) -> None:
         self._journal.append(event)
+
+
+def _news(items: Any) -> Iterator[tuple[events.Event, int]]:
+    """The coordinator's news with its position there, without what this fedtui does not know."""
+    for item in items if isinstance(items, list) else ():
+        try:
+            yield events.accept(item["event"]), int(item["seq"])
+        except (ValueError, KeyError, TypeError):  # e.g. a kind of event from a newer fedtui
+            continue
 
 
 def _key(message: Message) -> Key:

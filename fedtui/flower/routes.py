@@ -35,6 +35,8 @@ _NEWS_AT_ONCE = 500
 _LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/echo": 8 << 20, "/fedtui/": 1 << 20}
 _LONGEST_ECHO = 4 << 20  # bytes
 _LONGEST_WAIT = 25.0  # seconds
+# What reading a site's JSON raises where it is not what ours sends.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 _REFUSAL_SECONDS = 60.0  # the same refusal is journaled once in this time: a log is not a target
 
 
@@ -159,7 +161,7 @@ class Routes:
             except DeniedError as denied:
                 await run_in_threadpool(self._refuse, denied)
                 return _denied(denied)
-            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+            except _MALFORMED:
                 return JSONResponse({"error": "malformed"}, status_code=400)
 
         return endpoint
