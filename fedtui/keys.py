@@ -59,7 +59,10 @@ def load_public(data: bytes, *, name: str) -> PublicKey:
         TrustError: it is not a P-384 public key.
     """
     try:
-        key = serialization.load_pem_public_key(data)
+        if data.startswith(b"ecdsa-sha2-"):  # as ssh-keygen writes a stock SuperNode's
+            key: object = serialization.load_ssh_public_key(data)
+        else:
+            key = serialization.load_pem_public_key(data)
     except ValueError as error:
         raise TrustError(
             f"{name} holds no public key.",

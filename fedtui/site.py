@@ -83,10 +83,15 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """The federation this site joined: where it is, and which authority it trusts."""
+    """The federation this site joined: where it is, and which authority it trusts.
+
+    Attributes:
+        kind: 'flower' is a stock SuperLink, for studies marked interop only.
+    """
 
     address: str
     authority: str
+    kind: Literal["fedtui", "flower"] = "fedtui"
 
     @property
     def host(self) -> str:
@@ -114,6 +119,11 @@ class Home:
     def membership(self) -> Path:
         """Written by ``join``."""
         return self.path / "federation.toml"
+
+    @property
+    def interop(self) -> Path:
+        """The study that this site agreed to under a stock SuperLink."""
+        return self.path / "interop.toml"
 
     @property
     def journal(self) -> Path:

@@ -78,14 +78,33 @@ def invite(
 @app.command()
 @named
 def join(
-    invitation: Annotated[Path, typer.Argument(help="The file from the coordinator's operator.")],
+    invitation: Annotated[
+        Path | None, typer.Argument(help="The file from the coordinator's operator.")
+    ] = None,
+    flower: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A stock Flower SuperLink instead.")
+    ] = "",
+    ca: Annotated[Path | None, typer.Option(help="Its certificate authority, PEM.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="The study there; it must say interop = true.")
+    ] = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Pin the coordinator of an invitation; nothing is sent yet."""
     from fedtui import keys, operations
+    from fedtui.errors import UsageError
 
-    member = operations.join(home_of(home), invitation)
+    place = home_of(home)
+    if invitation is not None and not flower:
+        member = operations.join(place, invitation)
+    elif flower and ca is not None and study is not None:
+        member = operations.join_flower(place, flower, authority=ca, agreed=study)
+    else:
+        raise UsageError(
+            "join needs an invitation, or --flower HOST:PORT with --ca and --study.",
+            remedy="Ask the coordinator's operator for the file that 'fedtui invite' wrote.",
+        )
     print_ = keys.authority_fingerprint(member.authority.encode())
     if json_:
         print_json({"schema": 1, "address": member.address, "authority": print_})

@@ -5,7 +5,8 @@ compute itself, so a changed study, other numeric code or a stranger's data set 
 """
 
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,8 @@ class Assignment:
 
     Attributes:
         normalisation: Agreed mean and deviation, float64 [features] each, or None.
-        size: Number of parameters, 0 in round 0, before there is a manifest.
+        size: Number of parameters; 0 in round 0, before there is a manifest, and None where a
+            stock coordinator does not say.
         initial: Whether this site is to draw the first model.
     """
 
@@ -46,17 +48,18 @@ class Assignment:
     text: str
     fingerprint: str
     normalisation: tuple[list[float], list[float]] | None
-    size: int
+    size: int | None
     initial: bool
 
 
-def read_assignment(config: Mapping[str, Any], *, site: str) -> Assignment:
-    """The checked order in a message's ConfigRecord.
+def read_order(message: Message, *, site: str) -> Assignment:
+    """The checked order in a message of our own coordinator.
 
     Raises:
         TrustError: the study is not what its fingerprint says here, or does not name this site.
         DataError: the manifest cannot be read.
     """
+    config: dict[str, Any] = dict(message.content.config_records["config"])
     text = str(config["study"])
     study = studies.parse(text.encode())
     own = studies.fingerprint(study)
@@ -133,7 +136,7 @@ class SiteClient(NumPyClient):
     def evaluate(self, parameters: list[NDArray[Any]], config: Config) -> tuple[float, int, Config]:
         """The joint model on this site's own test examples."""
         answer, _ = self._answer(parameters[0])
-        return answer.metrics.get("loss", 0.0), answer.examples, dict(answer.metrics)
+        return answer.metrics.get("loss", math.nan), answer.examples, dict(answer.metrics)
 
     def _answer(self, vector: Vector | None) -> tuple[Answer, Vector | None]:
         task = self._assignment
@@ -202,17 +205,19 @@ class SiteClient(NumPyClient):
 
 
 def create_app(
+    read: Callable[[Message], Assignment],
     make_client: Callable[[Assignment], SiteClient],
     exit: Exit,
-    *,
-    site: str,
 ) -> ClientApp:
     """The ClientApp of this site: the only code that a Flower message can reach."""
     app = ClientApp()
 
-    def parameters(message: Message, size: int) -> list[NDArray[Any]]:
+    def parameters(message: Message, size: int | None) -> list[NDArray[Any]]:
+        record = message.content.array_records["arrays"]
+        if size is None:
+            size = math.prod(record[arrays.NAME].shape) if arrays.NAME in record else 0
         try:
-            return [arrays.from_record(message.content["arrays"], size=size)]  # type: ignore[arg-type]
+            return [arrays.from_record(record, size=size)]
         except RefusedError as error:
             raise DataError(
                 f"The joint model does not fit the manifest: {error}",
@@ -221,11 +226,10 @@ def create_app(
 
     @app.query()
     def prepare(message: Message, _: Context) -> Message:
-        config = dict(message.content["config"])
-        task = read_assignment(config, site=site)
+        task = read(message)
         client = make_client(task)
-        properties = client.get_properties(config)
-        first = client.get_parameters(config)
+        properties = client.get_properties({})
+        first = client.get_parameters({})
         statistics = {
             name: np.asarray(values, dtype=np.float64)
             for name, values in properties["statistics"].items()
@@ -245,10 +249,9 @@ def create_app(
 
     @app.train()
     def train(message: Message, _: Context) -> Message:
-        config = dict(message.content["config"])
-        task = read_assignment(config, site=site)
+        task = read(message)
         client = make_client(task)
-        vectors, examples, metrics = client.fit(parameters(message, task.size), config)
+        vectors, examples, metrics = client.fit(parameters(message, task.size), {})
         return exit.release(
             task.key,
             task.fingerprint,
@@ -260,10 +263,9 @@ def create_app(
 
     @app.evaluate()
     def evaluate(message: Message, _: Context) -> Message:
-        config = dict(message.content["config"])
-        task = read_assignment(config, site=site)
+        task = read(message)
         client = make_client(task)
-        loss, examples, metrics = client.evaluate(parameters(message, task.size), config)
+        loss, examples, metrics = client.evaluate(parameters(message, task.size), {})
         return exit.release(
             task.key,
             task.fingerprint,

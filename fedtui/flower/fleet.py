@@ -16,10 +16,11 @@ from fastapi.responses import JSONResponse, Response
 from flwr.app import Message, RecordDict
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID, SubStatus
-from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.error.http import http_error_translator
+from flwr.supercore.fab import Fab
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_tree,
@@ -36,19 +37,32 @@ from flwr.superlink.config_loader import (
 )
 from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as fleet_router
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.types import ASGIApp
 
+from fedtui import __version__
 from fedtui.flower import arrays
 from fedtui.flower.vectors import RefusedError
 
 
 class SenderMiddleware(BaseHTTPMiddleware):
-    """A node may only answer in its own name: Flower checks the caller, not the reply's source."""
+    """A node may only answer in its own name: Flower checks the caller, not the reply's source.
+
+    Args:
+        on_request: Told the id of the node behind each authenticated request.
+    """
+
+    def __init__(self, app: ASGIApp, on_request: Callable[[int], None]) -> None:
+        super().__init__(app)
+        self._on_request = on_request
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Refuse a pushed message whose source is another node than the authenticated one."""
         push = getattr(request.state, "protobuf_request", None)
+        if isinstance(push, PullMessagesRequest):
+            await run_in_threadpool(self._on_request, push.node.node_id)
         if isinstance(push, PushMessagesRequest) and any(
             message.metadata.src_node_id != push.node.node_id for message in push.messages_list
         ):
@@ -73,6 +87,7 @@ class Fleet:
         self._task = 0
         self._changed = threading.Event()
         self.on_send: Callable[[str], None] = lambda _: None
+        self.on_pull: Callable[[str], None] = lambda _: None
 
     def app(self) -> FastAPI:
         """The ASGI application with Flower's Fleet routes and their authentication."""
@@ -84,7 +99,7 @@ class Fleet:
                 Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),
                 Middleware(ProtobufTranslationMiddleware),
                 Middleware(NodeAuthMiddleware),
-                Middleware(SenderMiddleware),
+                Middleware(SenderMiddleware, on_request=self._heard),
             ],
         )
         app.state.linkstate_factory = self._factory
@@ -93,6 +108,10 @@ class Fleet:
         app.state.fleet_event_log_plugin = None
         app.include_router(fleet_router)
         return app
+
+    def _heard(self, node: int) -> None:
+        if node in self._names:
+            self.on_pull(self._names[node])
 
     # Nodes.
 
@@ -118,10 +137,17 @@ class Fleet:
 
     # One Flower run at a time: Flower's TaskIdentity belongs to the process.
 
-    def begin_run(self) -> int:
-        """A new Flower run, claimed and running until ``end_run``."""
+    def begin_run(self, bundle: Fab | None = None) -> int:
+        """A new Flower run, claimed and running until ``end_run``.
+
+        Args:
+            bundle: What stock nodes fetch and run, in studies marked interop; else there is none.
+        """
+        app = version = digest = None
+        if bundle is not None:
+            app, version, digest = "fedtui/peer", __version__, self._state.store_fab(bundle)
         run = self._state.create_run(
-            None, None, None, {}, NOOP_FEDERATION_ID, None, NOOP_FLWR_AID, TaskType.SERVER_APP
+            app, version, digest, {}, NOOP_FEDERATION_ID, None, NOOP_FLWR_AID, TaskType.SERVER_APP
         )
         task = self.run(run).primary_task_id
         if task is None:

@@ -12,6 +12,7 @@ from typing import Any
 from flwr.app import Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
+from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run
 
 from fedtui import events
@@ -89,10 +90,11 @@ class DirectGrid(Grid):
         run: str,
         quorum: Quorum,
         control: Control,
+        bundle: Fab | None = None,
     ) -> None:
         self._fleet, self._presence, self._journal = fleet, presence, journal
         self._run, self._quorum, self._control = run, quorum, control
-        self._flower_run = fleet.begin_run()
+        self._flower_run = fleet.begin_run(bundle)
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
 

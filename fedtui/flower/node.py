@@ -7,13 +7,18 @@ pulls code, never ends itself, and names its node id itself when it re-attaches.
 import ssl
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import httpx
 from flwr.app import Message
 from flwr.app.message.message import remove_content_from_message
 from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node as NodeProto
@@ -35,6 +40,7 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
@@ -74,6 +80,7 @@ class Node:
     def __init__(self, membership: Membership, key: PrivateKey) -> None:
         self.address = membership.address
         self.node_id = 0
+        self._public = public_key_to_bytes(key.public_key())
         self._held: dict[str, bytes] = {}  # parts of the last message, by the hash of each
         self.traffic = _Traffic()
         self._client = FleetHttpClient.from_server_address(
@@ -86,6 +93,21 @@ class Node:
                 NodeAuthHttpInterceptor(key, key.public_key()),
             ],
         )
+
+    def activate(self, *, stored: Path) -> None:
+        """Learn the node id from a stock SuperLink, which gives it once a minute at most.
+
+        Args:
+            stored: File that keeps the id: after a restart it is used until the next activation.
+        """
+        request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=HEARTBEAT_SECONDS)
+        try:
+            self.node_id = self._named(lambda: self._client.ActivateNode(request)).node_id
+            stored.write_text(str(self.node_id), encoding="ascii")
+        except LinkError as error:
+            if error.code != "status-412" or not stored.exists():  # 412: it holds us for online
+                raise
+            self.node_id = int(stored.read_text(encoding="ascii"))
 
     def heartbeat(self) -> None:
         """Tell Flower that this node is online; also what brings a registered node online."""

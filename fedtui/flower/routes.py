@@ -65,6 +65,7 @@ class Routes:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         fleet.on_send = self._ring
+        fleet.on_pull = presence.hear  # all that a stock Flower node lets us know
 
     def app(self) -> Starlette:
         """The ASGI application of our own routes."""

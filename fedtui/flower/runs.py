@@ -19,7 +19,7 @@ import models
 from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
-from fedtui.flower import arrays, checkpoints, vectors
+from fedtui.flower import arrays, checkpoints, interop, vectors
 from fedtui.flower.checkpoints import Checkpoint
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.grid import Control, DirectGrid, StoppedError
@@ -202,6 +202,7 @@ class Runs:
             run=run.id,
             quorum=run.study.quorum,
             control=self._control,
+            bundle=interop.bundle() if run.study.interop else None,
         )
         try:
             file, digest = self._federate(run, grid, resumed=resumed)

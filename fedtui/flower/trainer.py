@@ -22,7 +22,7 @@ import models
 from datasets import DataError
 from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
-from fedtui.errors import OperatorError, UsageError
+from fedtui.errors import OperatorError, RunError
 from fedtui.flower import crash, vectors, work
 from fedtui.study import Study
 from models import ModelError
@@ -157,8 +157,8 @@ def _translated(error: Exception) -> OperatorError:
         return error
     if isinstance(error, DataError):
         return OperatorDataError(str(error), remedy=error.remedy)
-    if isinstance(error, ModelError):
-        return UsageError(str(error), remedy=error.remedy)
+    if isinstance(error, ModelError):  # also training that diverged: the study's settings decide
+        return RunError(str(error), remedy=error.remedy)
     return OperatorDataError(
         f"Training stopped with an unforeseen {type(error).__name__}.",
         remedy="Read run/trainer.log in the site's home; it stays at the site.",

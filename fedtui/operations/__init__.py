@@ -1,6 +1,6 @@
 """What both people-facing doors do: commands and dashboard call these, and nothing else."""
 
-from fedtui.operations._homes import create, invite, join, sites
+from fedtui.operations._homes import create, invite, join, join_flower, sites
 from fedtui.operations._orders import down, pause, run, stop, up
 from fedtui.operations._records import (
     export_run,
@@ -17,6 +17,7 @@ __all__ = [
     "export_run",
     "invite",
     "join",
+    "join_flower",
     "known",
     "openmetrics",
     "pause",

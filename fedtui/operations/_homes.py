@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from fedtui import events, journal, processes, settings, site
+from fedtui import events, journal, processes, settings, site, study
 from fedtui.errors import BusyError, TrustError, UsageError
 from fedtui.journal import Journal
 from fedtui.site import Home, Membership, Site
@@ -161,6 +161,45 @@ def join(home: Home, invitation: Path) -> Membership:
     return member
 
 
+def join_flower(home: Home, address: str, *, authority: Path, agreed: Path) -> Membership:
+    """Serve a stock Flower SuperLink in one study on public data; nothing is sent yet.
+
+    Args:
+        address: HOST:PORT of the SuperLink.
+        authority: Its certificate authority, PEM.
+        agreed: The study, marked interop, with this site in it.
+
+    Raises:
+        TrustError: the study is not marked interop or does not name this site.
+        UsageError: a file cannot be read.
+        BusyError: the site has joined a federation already.
+    """
+    from fedtui import keys
+
+    own = site.load(home)
+    terms = study.load(agreed)
+    if not terms.interop or own.name not in terms.sites:
+        raise TrustError(
+            f"Study {terms.id} is not marked interop, or does not name {own.name}.",
+            remedy="Only public or synthetic data may meet a stock Flower peer.",
+        )
+    if home.membership.exists():
+        raise BusyError(
+            "This site has already joined a federation.",
+            remedy=f"Remove {home.membership} first if it is to join another.",
+        )
+    certificate = authority.read_text(encoding="ascii")
+    fingerprint = keys.authority_fingerprint(certificate.encode())
+    member = Membership(address=address, authority=certificate, kind="flower")
+    _check_address(member)
+    _write(home.interop, agreed.read_text(encoding="utf-8"))
+    _write(home.membership, _membership_toml(member))
+    book = Journal(home.journal, source="operator")
+    book.append(events.FederationJoined(address=address, authority=fingerprint))
+    book.close()
+    return member
+
+
 def sites(home: Home) -> list[dict[str, str]]:
     """The coordinator's roster: name and key fingerprint of every site.
 
@@ -221,7 +260,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _membership_toml(member: Membership) -> str:
-    return f'address = "{member.address}"\nauthority = """\n{member.authority}"""\n'
+    return (
+        f'address = "{member.address}"\nkind = "{member.kind}"\n'
+        f'authority = """\n{member.authority}"""\n'
+    )
 
 
 def _site_toml(
