@@ -12,7 +12,7 @@ import pkgutil
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,19 @@ __all__ = [
     "Dataset",
     "Feature",
     "Normalisation",
+    "Pictures",
     "Source",
     "Split",
     "Statistics",
+    "Violation",
     "agree",
+    "check",
+    "inspect",
     "load",
     "names",
     "needs_path",
     "parts",
+    "recognise",
     "standardise",
     "statistics",
     "unsettled",
@@ -55,6 +60,36 @@ class DataError(Exception):
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Something in a file that does not fit; it never holds a cell's value.
+
+    Attributes:
+        row: As an editor counts lines, a header is 1; None for the whole file or column.
+        what: What is wrong, as a clause.
+        remedy: What to do, as a sentence.
+        blocks: Whether the data cannot be used before it is mended; else it is a warning.
+    """
+
+    file: str
+    what: str
+    remedy: str
+    row: int | None = None
+    column: str = ""
+    blocks: bool = True
+
+    @property
+    def place(self) -> str:
+        """'patients.csv, row 118, column age'."""
+        row = "" if self.row is None else f", row {self.row}"
+        return f"{self.file}{row}" + (f", column {self.column}" if self.column else "")
+
+    @property
+    def error(self) -> DataError:
+        """The same as an error."""
+        return DataError(f"{self.place}: {self.what}.", remedy=self.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +112,47 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """A split's images, which stay on disk until a batch is taken.
+
+    Attributes:
+        pixels: uint8 [images, height, width, 3] red, green, blue; all of the site's, memory-mapped.
+        rows: int64 [examples], each example's image.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, examples: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Copies of these examples' images, uint8 [batch, height, width, 3]."""
+        return cast("NDArray[np.uint8]", np.asarray(self.pixels[self.rows[examples]]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
     """Examples for one use. All arrays have the examples in the same order.
 
     Attributes:
-        x: float32 [examples, features], in the features' units; finite, and 0 where not measured.
-        mask: bool [examples, features], True where measured.
+        x: float32 [examples, features], or [examples, hours, features] in a series, in the
+            features' units; finite, and 0 where not measured.
+        mask: bool, shaped like ``x``, True where measured.
         y: int32 [examples], the index of the class.
         groups: int64 [examples], the patient; equal numbers mean one and the same.
+        pictures: One image for each example, where the set has any; ``x`` is its table then.
     """
 
     x: NDArray[np.float32]
     mask: NDArray[np.bool_]
     y: NDArray[np.int32]
     groups: NDArray[np.int64]
+    pictures: Pictures | None = None
 
     def __post_init__(self) -> None:
+        if self.pictures is not None and len(self.pictures) != len(self.y):
+            raise ValueError("the pictures of a split are not as many as its examples")
         if not (self.x.shape == self.mask.shape and len(self.x) == len(self.y) == len(self.groups)):
             raise ValueError("the arrays of a split differ in length")
         if not np.isfinite(self.x).all() or self.x[~self.mask].any():
@@ -108,9 +168,10 @@ class Dataset:
 
     Attributes:
         part: Which site's share this is, one of ``parts(name)``.
-        features: One for each column of ``x``.
+        features: One for each column, the last axis, of ``x``.
         classes: What the numbers in ``y`` stand for.
-        gives: What a model must be able to eat; 'table' is float32 [batch, features].
+        gives: What a model must be able to eat: 'table' is float32 [batch, features], 'series'
+            float32 [batch, hours, features], 'images' uint8 [batch, height, width, 3] with a table.
     """
 
     name: str
@@ -144,6 +205,16 @@ class Dataset:
         canonical = json.dumps(schema, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    @property
+    def cohort_hash(self) -> str:
+        """Hex sha256 of who is in it: changes when anybody is added, removed or excluded.
+
+        For this site's own records: with all patients but one, the last could be guessed from it.
+        """
+        everybody = np.concatenate([s.groups for s in (self.train, self.validation, self.test)])
+        people = np.unique(everybody).astype("<i8").tobytes()
+        return hashlib.sha256(self.schema_hash.encode() + people).hexdigest()
+
 
 class Source(Protocol):
     """What a module in this folder offers.
@@ -151,6 +222,10 @@ class Source(Protocol):
     Attributes:
         NEEDS_PATH: Whether the site must say where its files lie.
         PARTS: What a site can hold; the first is everything.
+
+    A module may offer more: ``recognises(path) -> bool``, whether a folder holds its files;
+    ``named_parts(path)``, more parts that the files name; ``check(path) -> list[Violation]``; and
+    ``describe(path, minimum=) -> dict``, what ``inspect`` shows beside the usual.
     """
 
     NEEDS_PATH: bool
@@ -167,9 +242,14 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
-def parts(name: str) -> tuple[str, ...]:
-    """What a site can hold of ``name``; the first is everything."""
-    return _source(name).PARTS
+def parts(name: str, path: Path | None = None) -> tuple[str, ...]:
+    """What a site can hold of ``name``; the first is everything.
+
+    With ``path``, also the sites that the files there name.
+    """
+    source = _source(name)
+    own = getattr(source, "named_parts", None)
+    return (*source.PARTS, *(own(path) if own is not None and path is not None else ()))
 
 
 def needs_path(name: str) -> bool:
@@ -186,23 +266,65 @@ def load(name: str, *, path: Path | None = None, part: str = "all", seed: int = 
     Args:
         name: One of ``names()``.
         path: Where the site's files lie, if ``needs_path(name)``.
-        part: One of ``parts(name)``.
+        part: One of ``parts(name, path)``.
         seed: The study's, so that all sites split alike; not negative.
 
     Raises:
         DataError: no such data set or part, or the files are not what they should be.
     """
     source = _source(name)
-    if part not in source.PARTS:
+    if part not in source.PARTS and part not in (known := parts(name, path)):
         raise DataError(
-            f"'{name}' has no part '{part}'.", remedy=f"Choose one of {', '.join(source.PARTS)}."
+            f"'{name}' has no part '{part}'.", remedy=f"Choose one of {', '.join(known)}."
         )
+    _need(source, name, path)
+    return source.read(path=path, part=part, seed=seed)
+
+
+def recognise(path: Path) -> tuple[str, ...]:
+    """The data sets whose files seem to lie in the folder ``path``; none, one or several."""
+    return tuple(
+        name for name in names() if getattr(_source(name), "recognises", lambda _: False)(path)
+    )
+
+
+def check(name: str, path: Path | None = None) -> list[Violation]:
+    """What is wrong with the site's files, by file, column and row, and never by value.
+
+    Raises:
+        DataError: no such data set, or the files cannot be read at all.
+    """
+    source = _source(name)
+    _need(source, name, path)
+    look = getattr(source, "check", None)
+    found: list[Violation] = look(path) if look is not None else []
+    return found
+
+
+def inspect(
+    name: str, *, path: Path | None = None, part: str = "all", seed: int = 0, minimum: int = 10
+) -> dict[str, Any]:
+    """What the site holds, as JSON: rows, patients, label rate, missingness, histograms.
+
+    Args:
+        minimum: Counts of patients below it are None.
+
+    Raises:
+        DataError: as ``load`` does.
+    """
+    from datasets._report import report
+
+    described = report(load(name, path=path, part=part, seed=seed), minimum=minimum)
+    more = getattr(_source(name), "describe", None)
+    return described | (more(path, minimum=minimum) if more is not None else {})
+
+
+def _need(source: Source, name: str, path: Path | None) -> None:
     if source.NEEDS_PATH and path is None:
         raise DataError(
             f"'{name}' needs the folder with the site's files.",
             remedy="Add its path to the site's settings.",
         )
-    return source.read(path=path, part=part, seed=seed)
 
 
 def _source(name: str) -> Source:

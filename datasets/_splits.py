@@ -1,5 +1,6 @@
 """Who goes where: train, validation and test by patient, and the shares of made-up sites."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ def divide(
     *,
     test: float,
     validation: float,
-    random: np.random.Generator,
+    random: np.random.Generator | None = None,
 ) -> Division:
     """Patients at random into three splits, each with its share of every label.
 
@@ -35,14 +36,17 @@ def divide(
         groups: int64 [rows], the patient.
         test: Share of the patients.
         validation: Share of those that ``test`` leaves.
-        random: Decides who goes where; used up in the order of the labels.
+        random: Decides who goes where; used up in the order of the labels. None: the order of the
+            groups' numbers does, which are salted hashes then.
     """
     patients, member = np.unique(groups, return_inverse=True)
     label = np.full(len(patients), -1, dtype=np.int32)
     np.maximum.at(label, member, labels)
     place = np.zeros(len(patients), dtype=np.int8)
     for value in np.unique(label):
-        shuffled = random.permutation(np.flatnonzero(label == value))
+        shuffled = np.flatnonzero(label == value)
+        if random is not None:
+            shuffled = random.permutation(shuffled)
         tests = round(test * len(shuffled))
         validations = round(validation * (len(shuffled) - tests))
         place[shuffled[:tests]] = 2
@@ -55,3 +59,24 @@ def numbered(part: str) -> tuple[int, int]:
     """(site, sites) of a part in SITES; site counts from 0 here."""
     site, sites = part.split("/")
     return int(site) - 1, int(sites)
+
+
+def scattered(groups: NDArray[np.int64], *, salt: str) -> NDArray[np.float64]:
+    """A number in [0, 1) for each patient, float64 [rows]: the same wherever id and salt are.
+
+    Sites that share nothing but the salt draw it alike, so what each takes of [0, 1) is disjoint.
+    """
+    patients, member = np.unique(groups, return_inverse=True)
+    drawn = [
+        hashlib.blake2b(f"{salt}:{patient}".encode(), digest_size=7).digest()
+        for patient in patients.tolist()
+    ]
+    return np.array([int.from_bytes(d, "big") / 2**56 for d in drawn], dtype=np.float64)[member]
+
+
+def shared(groups: NDArray[np.int64], part: str, *, salt: str) -> NDArray[np.bool_]:
+    """Which rows belong to ``part`` of SITES, bool [rows]; each patient to exactly one part."""
+    site, sites = numbered(part)
+    drawn = scattered(groups, salt=f"{salt}:{sites}")
+    found: NDArray[np.bool_] = np.floor(drawn * sites).astype(np.int64) == site
+    return found

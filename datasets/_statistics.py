@@ -40,9 +40,12 @@ class Normalisation(NamedTuple):
 
 
 def statistics(split: "Split") -> Statistics:
-    """Count, sum and sum of squares of what was measured in ``split``."""
+    """Count, sum and sum of squares of what was measured in ``split``, hours of a series alike."""
     x = split.x.astype(np.float64)  # 0 where not measured, so it adds nothing
-    return Statistics(split.mask.sum(axis=0, dtype=np.float64), x.sum(axis=0), (x * x).sum(axis=0))
+    rows = tuple(range(x.ndim - 1))
+    return Statistics(
+        split.mask.sum(axis=rows, dtype=np.float64), x.sum(axis=rows), (x * x).sum(axis=rows)
+    )
 
 
 def unsettled(pooled: Statistics, *, minimum: int = MINIMUM) -> NDArray[np.bool_]:
@@ -85,7 +88,7 @@ def agree(
 def standardise(
     split: "Split", normalisation: tuple[NDArray[np.float64], NDArray[np.float64]]
 ) -> NDArray[np.float32]:
-    """``split.x`` on the agreed scale, float32 [examples, features]; 0, the mean, where missing."""
+    """``split.x`` on the agreed scale, float32, shaped like it; 0, the mean, where missing."""
     mean, deviation = normalisation
     return np.where(split.mask, (split.x - mean) / deviation, 0.0).astype(np.float32)
 

@@ -1,10 +1,8 @@
 """Numbers in a table, and how they become a data set."""
 
-import csv
 import importlib.util
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,79 +11,6 @@ from datasets import DataError, Dataset, Feature, Split
 from datasets._splits import Division, Rows
 
 Table = NDArray[np.float64]
-
-
-class Column(NamedTuple):
-    """What a column of a file may hold beside nothing.
-
-    Attributes:
-        codes: The only values; without them, any finite number.
-        required: Whether it must not be missing.
-    """
-
-    name: str
-    codes: tuple[int, ...] = ()
-    required: bool = False
-
-
-def read_csv(path: Path, columns: tuple[Column, ...], *, missing: str = "?") -> Table:
-    """A file of numbers without a header, float64 [rows, columns], NaN where missing.
-
-    Raises:
-        DataError: the file, a row or a cell is not what it should be. The message says where and
-            never quotes a cell.
-    """
-    rows = []
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            for cells in reader:
-                if cells:
-                    rows.append(
-                        _row(cells, columns, missing, f"{path.name}, row {reader.line_num}")
-                    )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        cause = (
-            getattr(error, "strerror", None) or "it is not a text file of comma-separated values"
-        )
-        raise DataError(
-            f"{path.name} cannot be read: {cause}.",
-            remedy=f"Put it into the folder {path.parent}, readable by this account.",
-        ) from error
-    if not rows:
-        raise DataError(f"{path.name} is empty.", remedy="Copy it again; every row is one patient.")
-    return np.array(rows)
-
-
-def _row(cells: list[str], columns: tuple[Column, ...], missing: str, where: str) -> list[float]:
-    if len(cells) != len(columns):
-        raise DataError(
-            f"{where}: {len(cells)} columns instead of {len(columns)}.",
-            remedy=f"The columns are {', '.join(column.name for column in columns)}.",
-        )
-    return [
-        _cell(cell.strip(), column, missing, f"{where}, column {column.name}")
-        for cell, column in zip(cells, columns, strict=True)
-    ]
-
-
-def _cell(cell: str, column: Column, missing: str, where: str) -> float:
-    if cell == missing:
-        if column.required:
-            raise DataError(f"{where}: it is missing.", remedy="Leave out rows without it.")
-        return math.nan
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise DataError(f"{where}: not a number.", remedy=f"Write {missing} where it is missing.")
-    if column.codes and number not in column.codes:
-        raise DataError(
-            f"{where}: not one of its codes.",
-            remedy=f"They are {', '.join(map(str, column.codes))}; {missing} is missing.",
-        )
-    return number
 
 
 def within(values: Table, feature: Feature) -> Table:
