@@ -75,6 +75,7 @@ def _show(
             raise
     if farewell.code is not None:
         farewell.end()
-    if home is not None and dashboard.view.running:
+    view = dashboard.view
+    if home is not None and view.running and view.host is not None and view.host.alive:
         print("The viewer is closed; training continues.", file=sys.stderr)  # noqa: T201
     return dashboard.return_code or 0

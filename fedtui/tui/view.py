@@ -107,15 +107,15 @@ def alarm(view: View) -> tuple[str, str, str]:
     if view.problem:
         return "FAIL", "fail", view.problem
     if view.live and progress.roles and view.trains and not view.up("agent"):
-        what = "the run goes on when it is back: " if view.running else ""
-        return "WAIT", "wait", f"this site's agent is not running; {what}fedtui up"
+        then = "; the run then goes on" if view.running else ""
+        return "WAIT", "wait", f"this site's agent is not running: fedtui up{then}"
     if view.trains and progress.link is False:
         return "FAIL", "fail", f"the link to the coordinator is down: {progress.link_cause}"
     if run is not None and not run.over:
         held = words.waiting(run, view.now)
         if held:
             names = ", ".join(held)
-            lasting = words.span(max(0.0, view.now - run.asked) // 5 * 5)
+            lasting = words.lasting(view.now - run.asked)
             silent = [n for n in held if not run.sites[n].here]
             why = "silent" if silent else "still working"
             return "WAIT", "wait", f"waiting for {names}, {lasting} ({why}); the run goes on then"

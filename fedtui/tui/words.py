@@ -4,6 +4,7 @@ import time
 
 from fedtui.progress import RunProgress, SiteProgress, shown_state
 
+PATIENCE_SECONDS = 10.0  # sites differ in speed; below this, one that works longer is no news
 STEP_SECONDS = 5  # ages move in steps of this, so that a quiet screen sends nothing in between
 # The shape of a state, so that it never rests on colour alone.
 SHAPES = {
@@ -40,6 +41,12 @@ def age(seconds: float) -> str:
     return span(seconds)
 
 
+def lasting(seconds: float) -> str:
+    """How long something goes on by now, in the steps of ``age``: '5 s', '40 s', '3 min'."""
+    steps = max(0, int(seconds // STEP_SECONDS)) * STEP_SECONDS
+    return f"{steps} s" if steps < 90 else span(steps)
+
+
 def span(seconds: float) -> str:
     """A length of time in its largest unit that tells enough: '41 s', '3 min', '2 h 10 min'."""
     whole = round(seconds)
@@ -69,6 +76,12 @@ def size(count: float) -> str:
         if count < 999.5 or unit == "TB":
             break
     return f"{count:.1f} {unit}" if count < 99.95 else f"{count:.0f} {unit}"
+
+
+def rough(count: float) -> str:
+    """Bytes in whole units: for what changes all the time, and on screen need not."""
+    unit = "GB" if count >= 1e10 else "MB"
+    return f"{count / (1e9 if unit == 'GB' else 1e6):.0f} {unit}"
 
 
 def count(number: int) -> str:
@@ -107,6 +120,3 @@ def waiting(run: RunProgress, now: float) -> tuple[str, ...]:
     if answered and now - run.asked >= PATIENCE_SECONDS:
         return run.awaited
     return ()
-
-
-PATIENCE_SECONDS = 10.0  # sites differ in speed; below this, one that works longer is no news

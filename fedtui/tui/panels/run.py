@@ -29,7 +29,7 @@ def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
         for offset, site in enumerate(everyone[start : start + most])
     ]
     share = len(run.history) / run.rounds
-    left = words.remaining(run)
+    left = "held up" if words.waiting(run, view.now) else words.remaining(run)
     speed = f"{words.span(run.seconds_a_round)} a round" if run.seconds_a_round else ""
     told = [part for part in (speed, left) if part]
     if len(everyone) > most:

@@ -147,7 +147,7 @@ def _machine(view: View, width: int) -> list[Line]:
         low = host.disk_free < _DISK_BYTES
         facts += [
             ("  disk " if facts else "disk ", "dim"),
-            (f"{words.size(host.disk_free)} free{' LOW' if low else ''}", "warn" if low else ""),
+            (f"{words.rough(host.disk_free)} free{' LOW' if low else ''}", "warn" if low else ""),
         ]
         if host.certificate:
             soon = host.days < _CERTIFICATE_DAYS

@@ -1,5 +1,7 @@
 """Rounds: the run round by round, at one glance."""
 
+from dataclasses import replace
+
 from fedtui.progress import RunProgress
 from fedtui.tui import actions, text
 from fedtui.tui.panels import run as of_run
@@ -72,20 +74,19 @@ def _three(view: View, run: RunProgress, width: int, height: int) -> list[Line]:
     upper = height - logs - 2
     sites = of_run.sites(view, run, middle, 10)
     way, here = site.way_narrow(view, side), site.here(view, side)
-    machine = site.machine(view)
-    rest = max(1, upper - way.height - here.height - machine.height - 5)
-    first = [way, here, machine, Panel("Agreement", _agreement(run), rest)]
+    rest = max(1, upper - way.height - here.height - 4)
+    machine = replace(site.machine(view), height=rest)
     charts = _charts(view, run, middle, upper - sites.height - 2, 3)
-    news = site.events(view, side, upper - 2)
+    agreement = _agreement(run)
+    alarms = site.alarms(view, side, upper - len(agreement) - 3)
+    columns = [
+        ([way, here, machine], side),
+        ([sites, *charts], middle),
+        ([Panel("Agreement", agreement, len(agreement)), alarms], side),
+    ]
     return [
-        *text.beside(
-            [
-                (text.stack(first, side, view.glyphs)[:upper], side),
-                (text.stack([sites, *charts], middle, view.glyphs), middle),
-                (text.stack([news], side, view.glyphs), side),
-            ]
-        ),
-        *text.stack([site.alarms(view, width, logs)], width, view.glyphs),
+        *text.beside([(text.stack(p, w, view.glyphs)[:upper], w) for p, w in columns]),
+        *text.stack([site.events(view, width, logs)], width, view.glyphs),
     ]
 
 

@@ -1,0 +1,139 @@
+"""A federation's events, told by hand: two sites, three rounds, then halland falls silent."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from fedtui import events, journal
+from fedtui.events import Event
+from fedtui.journal import Journal, Record
+
+RUN = "digits-261123-100000"
+START = 1_795_428_000.0  # 2026-11-23 10:00:00 UTC
+SITES = ("halland", "sahlgrenska")
+JOINED: tuple[tuple[float, Event], ...] = (
+    (0.0, events.SiteCreated(site="sahlgrenska", roles=("site", "coordinator"), key="0595:f723")),
+    (0.1, events.SiteInvited(site="halland", key="0e72:381c")),
+    (1.0, events.ProcessStarted(process="coordinator", pid=4001, version="0.1.0")),
+    (1.5, events.ProcessStarted(process="agent", pid=4002, version="0.1.0")),
+    (2.0, events.LinkChanged(up=True, code="", cause="attached")),
+    (2.0, events.SiteSeen(site="sahlgrenska", here=True)),
+    (2.1, events.DeviceReported(device="cpu cpu", count=1, memory_bytes=None)),
+    (3.0, events.SiteSeen(site="halland", here=True)),
+    (
+        4.0,
+        events.RunSubmitted(
+            run=RUN,
+            study="digits",
+            fingerprint="f21d27226b96cd85" * 4,
+            sites=SITES,
+            train_sites=SITES,
+            rounds=10,
+            metric="accuracy",
+        ),
+    ),
+)
+
+
+def round_(number: int, at: float) -> list[tuple[float, Event]]:
+    """One round of four seconds in which both sites train and evaluate."""
+    accuracy, loss = 1 - 0.5 / number, 2.0 / number
+    told: list[tuple[float, Event]] = [
+        (at, events.PhaseStarted(run=RUN, round=number, phase="train", sites=SITES))
+    ]
+    for offset, site in enumerate(SITES, start=1):
+        told.append((at + offset / 2, progressed(number, site, 18)))
+        told.append((at + offset, answered(number, "train", site, {"loss": loss})))
+    told.append((at + 2.0, released(number, "model update", 35_880)))
+    told.append(
+        (at + 2.5, events.PhaseStarted(run=RUN, round=number, phase="evaluate", sites=SITES))
+    )
+    by_site = {}
+    for offset, site in enumerate(SITES):
+        by_site[site] = {"accuracy": accuracy - 0.05 + offset / 10, "loss": loss + offset / 5}
+        told.append((at + 3 + offset / 5, answered(number, "evaluate", site, by_site[site])))
+    told.append((at + 3.4, released(number, "metrics", 320)))
+    ended = events.RoundEnded(
+        run=RUN,
+        round=number,
+        metrics={"accuracy": accuracy, "loss": loss + 0.1},
+        by_site=by_site,
+        examples=1132,
+        seconds={"train": 2.0, "transfer": 0.5, "waiting": 1.0, "total": 4.0},
+    )
+    return [*told, (at + 4.0, ended)]
+
+
+def progressed(number: int, site: str, step: int) -> Event:
+    return events.TrainingProgressed(
+        run=RUN, round=number, site=site, step=step, steps=18, loss=1.5 / number, examples=560
+    )
+
+
+def answered(number: int, phase: events.Phase, site: str, metrics: dict[str, float]) -> Event:
+    return events.AnswerReceived(
+        run=RUN,
+        round=number,
+        phase=phase,
+        site=site,
+        examples=569,
+        metrics=metrics,
+        seconds={"train": 1.0, "transfer": 0.2, "total": 1.2},
+    )
+
+
+def released(number: int, kind: str, size: int) -> Event:
+    return events.Released(
+        run=RUN,
+        round=number,
+        kind=kind,
+        recipient="coordinator 127.0.0.1:8443",
+        fingerprint="f21d",
+        bytes=size,
+    )
+
+
+def told(rounds: int = 3) -> list[tuple[float, Event]]:
+    """From the site's making to the end of a round."""
+    return [*JOINED, *(pair for n in range(1, rounds + 1) for pair in round_(n, 1.0 + 4.0 * n))]
+
+
+def silence(rounds: int = 3) -> list[tuple[float, Event]]:
+    """The next round: sahlgrenska answers, halland is killed."""
+    at = 5.0 + 4.0 * rounds
+    return [
+        (at, events.PhaseStarted(run=RUN, round=rounds + 1, phase="train", sites=SITES)),
+        (at + 1.0, progressed(rounds + 1, "halland", 6)),
+        (at + 1.5, answered(rounds + 1, "train", "sahlgrenska", {"loss": 0.4})),
+        (at + 6.0, events.SiteSeen(site="halland", here=False)),
+    ]
+
+
+def end(outcome: events.Outcome = "completed") -> Event:
+    return events.RunEnded(run=RUN, outcome=outcome, cause="all 10 rounds done")
+
+
+def records(pairs: Iterable[tuple[float, Event]]) -> list[Record]:
+    """The events as a journal would hold them, at fixed times."""
+    return [
+        Record(
+            seq=seq, time=START + at, source="coordinator", origin=0, event=event, hash=bytes(32)
+        )
+        for seq, (at, event) in enumerate(pairs, start=1)
+    ]
+
+
+def write(path: Path, pairs: Iterable[tuple[float, Event]]) -> Path:
+    """A journal with the events, as of now."""
+    journal.create(path)
+    book = Journal(path, source="coordinator")
+    book.append_all([(event, 0) for _, event in pairs])
+    book.close()
+    return path
+
+
+def home(path: Path, pairs: Iterable[tuple[float, Event]] = ()) -> Path:
+    """A home whose journal tells the events; no process runs in it."""
+    path.mkdir(exist_ok=True)
+    (path / "site.toml").write_text('name = "sahlgrenska"\nroles = ["site", "coordinator"]\n')
+    write(path / "journal.db", pairs)
+    return path

@@ -1,0 +1,157 @@
+"""A terminal for tests: a real pty, read into pyte, that answers queries as xterm would."""
+
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import ptyprocess
+import pyte
+
+ROOT = Path(__file__).parent.parent
+_BASE = {"PATH": os.environ["PATH"], "HOME": "/tmp", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+_QUERIES = (
+    (
+        re.compile(rb"\x1b\[\?(\d+)\$p"),
+        lambda screen, m: b"\x1b[?" + m[1] + b";0$y",
+    ),  # unknown mode
+    (re.compile(rb"\x1b\[0?c"), lambda screen, m: b"\x1b[?64;1;2;6;22c"),
+    (
+        re.compile(rb"\x1b\[6n"),
+        lambda screen, m: b"\x1b[%d;%dR" % (screen.cursor.y + 1, screen.cursor.x + 1),
+    ),
+)
+# What pyte would print: the keyboard protocol's sequences are younger than it is.
+_UNKNOWN_TO_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*u")
+
+
+class Terminal:
+    """A program in a terminal of ``columns`` x ``rows``; leaving the block kills what is left.
+
+    Args:
+        utf8: Whether the terminal decodes UTF-8; one that does not takes each byte for a letter.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str] | None = None,
+        utf8: bool = True,
+        cwd: Path = ROOT,
+    ) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        if not utf8:
+            self._stream.select_other_charset("@")
+        self.bytes = b""
+        self.started = time.monotonic()
+        self.process = ptyprocess.PtyProcess.spawn(
+            list(command),
+            dimensions=(rows, columns),
+            env={**_BASE, "PYTHONPATH": str(ROOT), **(environment or {})},
+            cwd=str(cwd),
+        )
+        self._open = True
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        if self.process.isalive():
+            self.process.kill(9)
+        self.process.wait()
+
+    @property
+    def text(self) -> str:
+        """What the terminal shows."""
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    @property
+    def cells(self) -> list[list[tuple[object, ...]]]:
+        """Every cell with the attributes that are seen."""
+        return [
+            [
+                (c.data, c.fg, c.bg, c.bold, c.underscore, c.reverse)
+                for c in (self.screen.buffer[y][x] for x in range(self.screen.columns))
+            ]
+            for y in range(self.screen.lines)
+        ]
+
+    def read(self, seconds: float) -> bytes:
+        """Take in what arrives within ``seconds``, or until the program closes the terminal."""
+        until = time.monotonic() + seconds
+        got = b""
+        while self._open and (left := until - time.monotonic()) > 0:
+            if not select.select([self.process.fd], [], [], left)[0]:
+                break
+            try:
+                data = os.read(self.process.fd, 65536)
+            except OSError:  # the other side is closed
+                data = b""
+            if not data:
+                self._open = False
+                break
+            got += data
+            self._stream.feed(_UNKNOWN_TO_PYTE.sub(b"", data))
+            for pattern, answer in _QUERIES:
+                for match in pattern.finditer(data):
+                    os.write(self.process.fd, answer(self.screen, match))
+        self.bytes += got
+        return got
+
+    def until(self, shown: str | Callable[[], bool], seconds: float = 10.0) -> None:
+        """Read until the screen shows a text, or a condition holds."""
+        holds = shown if callable(shown) else lambda: shown in self.text
+        end = time.monotonic() + seconds
+        while not holds():
+            left = end - time.monotonic()
+            assert left > 0 and self._open, f"never came: {shown}\n{self.text}"
+            self.read(min(0.05, left))
+
+    def settle(self, quiet: float = 0.4, seconds: float = 10.0) -> None:
+        """Read until nothing has come for ``quiet`` seconds."""
+        end = time.monotonic() + seconds
+        while self.read(quiet):
+            assert time.monotonic() < end, "the program never stops writing"
+
+    def press(self, keys: str) -> None:
+        """Type."""
+        os.write(self.process.fd, keys.encode())
+
+    def close(self) -> None:
+        """Hang up: the program's terminal is gone."""
+        if not self.process.closed:
+            self.process.fileobj.close()
+            self.process.closed = True
+        self._open = False
+
+    def ended(self, seconds: float) -> int | None:
+        """The exit code, or minus the signal, if the program ends within ``seconds``."""
+        end = time.monotonic() + seconds
+        while self.process.isalive():
+            if time.monotonic() > end:
+                return None
+            if self._open:
+                self.read(0.02)
+            else:
+                time.sleep(0.02)
+        code, number = self.process.exitstatus, self.process.signalstatus
+        return code if number is None else -number
+
+
+def python(program: str, *arguments: str) -> list[str]:
+    """The command that runs ``program`` in this interpreter."""
+    return [sys.executable, "-P", "-c", program, *arguments]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
