@@ -176,20 +176,38 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
 def stop(home: Home) -> bool:
     """End every process of the home within 5 s. Returns whether any was running."""
     (home.state / "wanted").unlink(missing_ok=True)
-    pids = {p: pid for p in MODULES if (pid := running(home, p)) is not None}
-    for pid in pids.values():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
-    while any(running(home, p) for p in pids) and time.monotonic() < until:
-        time.sleep(0.02)
-    for process in pids:
-        if pid := running(home, process):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    alive = _descriptors(home)
+    for descriptor in alive:
+        _signal(descriptor, signal.SIGTERM)
+    found, until = bool(alive), time.monotonic() + STOP_SECONDS
+    while alive and (pause := until - time.monotonic()) > 0:
+        ended, _, _ = select.select(alive, [], [], pause)
+        for descriptor in ended:
+            alive.remove(descriptor)
+            os.close(descriptor)
+    for descriptor in [*alive, *_descriptors(home)]:  # also one that was just being started
+        _signal(descriptor, signal.SIGKILL)
+        select.select([descriptor], [], [], 1.0)
+        os.close(descriptor)
     for process in ("agent", "coordinator"):
         home.socket(process).unlink(missing_ok=True)
-    return bool(pids)
+    return found
+
+
+def _descriptors(home: Home) -> list[int]:
+    """A handle on each live process of the home; unlike an id, it cannot pass to another."""
+    found = []
+    for process in MODULES:
+        pid = running(home, process)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                found.append(os.pidfd_open(pid))
+    return found
+
+
+def _signal(descriptor: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
 
 
 def carry(home: Home, process: str, body: Callable[[], None]) -> int:
@@ -408,11 +426,10 @@ def _bury(ward: _Ward, journal: Journal) -> None:
 def _end(home: Home, ward: _Ward, journal: Journal) -> None:
     if ward.descriptor is None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(ward.descriptor, signal.SIGTERM)
-        if not select.select([ward.descriptor], [], [], STOP_SECONDS - 1)[0]:
-            signal.pidfd_send_signal(ward.descriptor, signal.SIGKILL)
-            select.select([ward.descriptor], [], [], 1.0)
+    _signal(ward.descriptor, signal.SIGTERM)
+    if not select.select([ward.descriptor], [], [], STOP_SECONDS - 1)[0]:
+        _signal(ward.descriptor, signal.SIGKILL)
+        select.select([ward.descriptor], [], [], 1.0)
     home.socket(ward.process).unlink(missing_ok=True)
     _bury(ward, journal)
 
