@@ -105,7 +105,10 @@ def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
     if hint is float and type(value) is int:
         return float(value)
     if hint is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            raise _Mistake(keys, "nobody has that name here", "Change the value.") from error
     if type(value) is not hint:
         wanted = {
             str: "text in quotes",
@@ -126,6 +129,8 @@ def _line(text: str, keys: tuple[str, ...]) -> int:
             table = tuple(part.strip().strip("\"'") for part in header[1].split("."))
             if table == keys[: len(table)]:
                 found = number
+            elif keys and table[: len(keys)] == keys:  # [data.digits] is where 'data' is written
+                return number
         elif assignment := re.match(r"\s*([A-Za-z0-9_\-\.\"']+)\s*=", line):
             parts = tuple(part.strip("\"'") for part in assignment[1].split("."))
             path = (*table, *parts)

@@ -103,7 +103,9 @@ def canonical(study: Study) -> bytes:
     import rfc8785
 
     try:
-        return rfc8785.dumps(dataclasses.asdict(study))
+        data = rfc8785.dumps(dataclasses.asdict(study))
+        rfc8785.dumps(json.loads(data))  # 1e16 is written as an integer that nobody may read
+        return data
     except rfc8785.CanonicalizationError as error:
         raise UsageError(
             f"Study {study.id} holds a number that cannot be agreed on: {error}.",
@@ -119,7 +121,7 @@ def parse(data: bytes) -> Study:
     """
     try:
         return settings.from_mapping(json.loads(data), Study)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrustError(
             "The study that arrived cannot be read.",
             remedy="Check that every site and the coordinator run the same fedtui.",
