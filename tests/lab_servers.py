@@ -1,0 +1,310 @@
+"""Servers that misbehave on purpose: TLS with any certificate, relays, proxies, plain sockets."""
+
+import contextlib
+import ipaddress
+import json
+import random
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from fedtui import __version__
+from fedtui.study import PROTOCOL
+
+Handler = Callable[[socket.socket], None]
+Respond = Callable[[str, bytes], bytes]
+
+
+@contextlib.contextmanager
+def listening(handler: Handler, *, host: str = "127.0.0.1") -> Iterator[int]:
+    """A TCP server that gives every connection to ``handler``; yields its port."""
+    server = socket.create_server((host, 0))
+    open_: set[socket.socket] = set()
+
+    def serve(client: socket.socket) -> None:
+        with client, contextlib.suppress(OSError, ValueError):
+            handler(client)
+        open_.discard(client)
+
+    def accept() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            open_.add(client)
+            thread = threading.Thread(target=serve, args=(client,), daemon=True)
+            threads.append(thread)
+            thread.start()
+
+    threads: list[threading.Thread] = []
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield int(server.getsockname()[1])
+    finally:
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        acceptor.join(5)
+        for client in list(open_):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(5)
+
+
+# Certificates.
+
+
+class Authority:
+    """A certificate authority of any name, and what it issues."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._count = folder, 0
+        self._key = ec.generate_private_key(ec.SECP384R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.pem = self._sign(self._name, self._key.public_key(), [], authority=True)[1].decode()
+
+    def issue(
+        self,
+        *names: str,
+        common_name: str = "coordinator",
+        begins: float = -0.01,
+        ends: float = 60.0,
+        key: Any = None,
+        usage: Any = ExtendedKeyUsageOID.SERVER_AUTH,
+    ) -> tuple[Path, Path]:
+        """Files of a certificate and its key; validity in days from now."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        data = self._sign(subject, key.public_key(), names, begins=begins, ends=ends, usage=usage)
+        self._count += 1
+        certificate = self._folder / f"{id(self)}-{self._count}.pem"
+        private = certificate.with_suffix(".key")
+        certificate.write_bytes(data[1])
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return certificate, private
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        public: Any,
+        names: Any,
+        *,
+        begins: float = -1.0,
+        ends: float = 3650.0,
+        usage: Any = None,
+        authority: bool = False,
+    ) -> tuple[x509.Certificate, bytes]:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=begins))
+            .not_valid_after(now + timedelta(days=ends))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        )
+        if names:
+            alternatives = x509.SubjectAlternativeName([_general(n) for n in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return certificate, certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def of_federation(folder: Path, keys: Path) -> Authority:
+    """The authority of a real coordinator's home, to issue what it never would."""
+    made = Authority(folder, "unused")
+    private = serialization.load_pem_private_key((keys / "ca.key").read_bytes(), password=None)
+    pem = (keys / "ca.pem").read_bytes()
+    made._key, made.pem = private, pem.decode()  # type: ignore[assignment]
+    made._name = x509.load_pem_x509_certificate(pem).subject
+    return made
+
+
+def weak_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+# Handlers.
+
+
+def context_of(
+    files: tuple[Path, Path],
+    *,
+    lowest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    highest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.load_cert_chain(*files)
+    context.minimum_version, context.maximum_version = lowest, highest
+    return context
+
+
+def tls(context: ssl.SSLContext, respond: Respond) -> Handler:
+    """HTTPS with ``context``, answering as ``respond`` says."""
+    return lambda client: http(respond)(context.wrap_socket(client, server_side=True))
+
+
+def http(respond: Respond) -> Handler:
+    """HTTP/1.1 with keep-alive; an announced body is welcomed and then waited for."""
+
+    def handle(client: socket.socket) -> None:
+        with client, client.makefile("rb") as stream:
+            while first := stream.readline():
+                length = 0
+                while (line := stream.readline().strip().lower()) not in (b"",):
+                    if line.startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                    if line.startswith(b"expect:"):
+                        client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                if length and len(stream.read(length)) < length:
+                    return
+                client.sendall(respond(first.split()[0].decode(), first.split()[1]))
+
+    return handle
+
+
+def answer(
+    body: bytes, *, status: str = "200 OK", kind: str = "application/json", extra: str = ""
+) -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}"
+    return f"{head}\r\n".encode() + body
+
+
+def coordinator(
+    *, version: str = __version__, protocol: int = PROTOCOL, ahead: float = 0.0
+) -> Respond:
+    """What a coordinator of that version answers, its clock ``ahead`` by so many seconds."""
+
+    def respond(method: str, path: bytes) -> bytes:
+        document: dict[str, Any] = {"time": time.time() + ahead, "padding": ""}
+        if method == "GET":
+            document |= {"fedtui": version, "protocol": protocol}
+        return answer(json.dumps(document).encode())
+
+    return respond
+
+
+def page(_: str, __: bytes) -> bytes:
+    return answer(b"<html><body>Blocked by policy</body></html>", kind="text/html")
+
+
+def login(_: str, __: bytes) -> bytes:
+    return answer(b"", status="302 Found", extra="location: http://login.hospital.test/\r\n")
+
+
+def relay(
+    port: int, *, seconds: float = 0.0, jitter: float = 0.0, host: str = "127.0.0.1"
+) -> Handler:
+    """TCP to ``port``, each way delayed by ``seconds`` plus up to ``jitter``, in order."""
+
+    def handle(client: socket.socket) -> None:
+        with socket.create_connection((host, port)) as server:
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            copy_both(client, server, seconds=seconds, jitter=jitter)
+
+    return handle
+
+
+def copy_both(
+    one: socket.socket, other: socket.socket, *, seconds: float = 0.0, jitter: float = 0.0
+) -> None:
+    """Copy until either side ends."""
+
+    def copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            if not seconds and not jitter:
+                while data := source.recv(1 << 16):
+                    sink.sendall(data)
+            else:
+                _late_copy(source, sink, seconds, jitter)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    back = threading.Thread(target=copy, args=(other, one), daemon=True)
+    back.start()
+    copy(one, other)
+    back.join(5)
+
+
+def _late_copy(source: socket.socket, sink: socket.socket, seconds: float, jitter: float) -> None:
+    waiting: list[tuple[float, bytes]] = []
+    while True:
+        now = time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            sink.sendall(waiting.pop(0)[1])
+        pause = max(0.0, waiting[0][0] - now) if waiting else None
+        if select.select([source], [], [], pause)[0]:
+            data = source.recv(1 << 16)
+            if not data:
+                return
+            due = time.monotonic() + seconds + random.uniform(0, jitter)
+            waiting.append((max(due, waiting[-1][0] if waiting else 0.0), data))
+
+
+def interceptor(context: ssl.SSLContext, port: int) -> Handler:
+    """TLS inspection: opens the connection, and closes it again towards ``port``."""
+
+    def handle(client: socket.socket) -> None:
+        outer = context.wrap_socket(client, server_side=True)
+        inner = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        inner.check_hostname, inner.verify_mode = False, ssl.CERT_NONE
+        with outer, inner.wrap_socket(socket.create_connection(("127.0.0.1", port))) as server:
+            copy_both(outer, server)
+
+    return handle
+
+
+def connect_proxy(refuse: Callable[[str, int], str | None] = lambda _, __: None) -> Handler:
+    """An HTTP proxy for CONNECT; ``refuse`` returns an answer's head, or None to let through."""
+
+    def handle(client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = client.recv(4096)
+            if not piece:
+                return
+            head += piece
+        host, _, port = head.split()[1].decode().rpartition(":")
+        refusal = refuse(host, int(port))
+        if refusal is not None:
+            client.sendall(f"HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n".encode())
+            return
+        with socket.create_connection((host.strip("[]"), int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            copy_both(client, server)
+
+    return handle
