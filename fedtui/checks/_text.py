@@ -23,8 +23,8 @@ def changes(findings: list[Finding]) -> str:
 
 
 def _lines(finding: Finding, tickets: bool, verbose: bool) -> list[str]:
-    lines = [f"{finding.state:<7} {finding.check:<12} {finding.code:<22} {finding.measured}"]
-    lines[0] = lines[0].rstrip()
+    shown = finding.meaning if finding.state is State.SKIP else finding.measured
+    lines = [f"{finding.state:<7} {finding.check:<12} {finding.code:<22} {shown}".rstrip()]
     unwell = finding.state in (State.WARN, State.FAIL, State.UNKNOWN)
     if unwell or verbose:
         lines += _block("means", finding.meaning)

@@ -26,7 +26,7 @@ def ticket(inquiry: Inquiry, request: str, *evidence: str) -> str:
 def source(inquiry: Inquiry) -> str:
     """This host's address towards the coordinator; no packet is sent."""
     target = inquiry.dialled
-    for address in inquiry.addresses or [target.host]:
+    for address in inquiry.addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
             with socket.socket(family, socket.SOCK_DGRAM) as sock:

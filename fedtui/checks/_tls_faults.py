@@ -39,7 +39,7 @@ def named(inquiry: Inquiry, error: OSError) -> Finding:
         return _cut(inquiry, error)
     reason = getattr(error, "reason", None) or ""
     if reason in _PLAIN:
-        return _plain(inquiry, error)
+        return _plain(inquiry, error, _said_in_clear(inquiry))
     if reason in _OLD:
         return failed(
             inquiry,
@@ -50,6 +50,8 @@ def named(inquiry: Inquiry, error: OSError) -> Finding:
             "coordinator itself speaks TLS 1.3.",
             "Ask the network team to let TLS 1.2 or newer pass to this address.",
         )
+    if isinstance(error, TimeoutError) and (said := _said_in_clear(inquiry)):
+        return _plain(inquiry, error, said)  # it waited for a line that TLS never sends
     if isinstance(error, TimeoutError):
         return failed(
             inquiry,
@@ -133,8 +135,7 @@ def _works_unnamed(inquiry: Inquiry) -> bool:
     return True
 
 
-def _plain(inquiry: Inquiry, error: OSError) -> Finding:
-    said = _said_in_clear(inquiry)
+def _plain(inquiry: Inquiry, error: OSError, said: bytes) -> Finding:
     head, _, body = said.partition(b"\r\n\r\n")
     status = re.match(rb"HTTP/1\.[01] (\d{3})", head)
     if _is_hello(body):

@@ -16,7 +16,7 @@ NETWORK = True
 DEEP = True
 
 _CONNECTIONS, _REQUESTS = 4, 50
-_SECONDS = 10.0
+_SECONDS = 6.0
 _FEWEST = 60  # packets; fewer tell nothing about some percent
 _WARN, _FAIL = 0.02, 0.05
 _LIMIT = "below 2 % sent again, 5 % fails (TRUST.md section 4.1; 1 % is common on radio links)"

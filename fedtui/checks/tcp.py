@@ -13,6 +13,8 @@ AFTER = ("proxy",)  # a proxy that fails leaves a direct look worth having
 NETWORK = True
 DEEP = False
 
+_ADDRESSES = 4  # of a name with many; enough to see one that is dead
+_OTHER_SECONDS = 1.0
 _BESIDE_PROXY_SECONDS = 0.5  # only to compare; the proxy carries the link
 _NEIGHBOUR_SECONDS = 1.0  # ICMP comes in a round trip; ARP gives up after 3 s
 _OTHERS = (443, 80)  # is anybody there at all? Asked only when our own port is silent
@@ -20,46 +22,41 @@ _SOME = "connection accepted (TCP handshake)"
 
 
 def check(inquiry: Inquiry) -> Iterator[Finding]:
-    """Connect as the agent does; beside a proxy, only to know whether direct works too."""
+    """Connect as the agent does, to every address of the name."""
     target = inquiry.dialled
-    if inquiry.proxy is not None:
+    if _proxies.chosen(target.host, target.port, _proxies.variables()) is not None:
         yield _beside(inquiry)
         return
-    if not inquiry.addresses:
-        yield Finding(
-            state=State.SKIP,
-            code="needs",
-            meaning="Not measured: the name is not known here, and the proxy failed.",
-        )
-        return
-    errors: list[tuple[str, OSError, float]] = []
-    for address in inquiry.addresses:
+    works, errors = [], []
+    for address in inquiry.addresses[:_ADDRESSES]:
+        # Once one has answered or been silent, the others may not take long.
+        timeout = _OTHER_SECONDS if works or errors else _wire.CONNECT_SECONDS
         began = time.monotonic()
         try:
-            _wire.dial(address, target.port, timeout=_wire.CONNECT_SECONDS).close()
+            _wire.dial(address, target.port, timeout=timeout).close()
         except OSError as error:
             errors.append((address, error, time.monotonic() - began))
-            if isinstance(error, TimeoutError) and len(inquiry.addresses) > 1:
-                break  # a second silent address would take the time of everything else
-            continue
-        seconds = time.monotonic() - began
-        inquiry.round_trips.append(seconds)
-        # What works comes first from here on.
-        inquiry.addresses.sort(key=lambda a, best=address: a != best)  # type: ignore[misc]
-        yield Finding(
-            state=State.OK,
-            code="tcp-ok",
-            measured=f"{seconds * 1000:.0f} ms, {address}",
-            value=round(seconds, 4),
-            unit="s",
-            threshold=_SOME,
-            meaning=f"{target.address} accepts connections.",
-        )
-        if errors:
-            yield _partly(inquiry, errors, address)
+        else:
+            works.append((address, time.monotonic() - began))
+    if not works:
+        yield _named(inquiry, *errors[0])
+        yield from _unused_proxies(inquiry)
         return
-    yield _named(inquiry, *errors[0])
-    yield from _unused_proxies(inquiry)
+    address, seconds = works[0]
+    inquiry.round_trips.append(seconds)
+    # What works comes first from here on.
+    inquiry.addresses.sort(key=lambda a: a not in [w for w, _ in works])
+    yield Finding(
+        state=State.OK,
+        code="tcp-ok",
+        measured=f"{seconds * 1000:.0f} ms, {address}",
+        value=round(seconds, 4),
+        unit="s",
+        threshold=_SOME,
+        meaning=f"{target.address} accepts connections.",
+    )
+    if errors:
+        yield _partly(inquiry, errors, address)
 
 
 def _named(inquiry: Inquiry, address: str, error: OSError, seconds: float) -> Finding:
@@ -192,18 +189,23 @@ def _partly(inquiry: Inquiry, errors: list[tuple[str, OSError, float]], works: s
 
 
 def _beside(inquiry: Inquiry) -> Finding:
+    """Beside a proxy, direct is not what the agent uses; it is worth knowing all the same."""
     target = inquiry.dialled
-    try:
-        address = (inquiry.addresses or [target.host])[0]
-        _wire.dial(address, target.port, timeout=_BESIDE_PROXY_SECONDS).close()
-        measured = "direct works too"
-    except OSError:
-        measured = "direct is closed"
+    measured = "direct not tried: the name is not known here"
+    if inquiry.addresses:
+        try:
+            timeout = _BESIDE_PROXY_SECONDS
+            _wire.dial(inquiry.addresses[0], target.port, timeout=timeout).close()
+            measured = "direct works too"
+        except OSError:
+            measured = "direct is closed"
+    advice = f"Add {target.host} to NO_PROXY to go direct." if measured.endswith("too") else ""
     return Finding(
         state=State.SKIP,
         code="tcp-unused",
         measured=measured,
-        meaning=f"Not needed: the proxy carries the link; {measured}.",
+        meaning=f"Not needed: a proxy is set for this address; {measured}.",
+        remedy=advice if inquiry.proxy is None else "",
     )
 
 

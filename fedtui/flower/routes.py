@@ -207,7 +207,7 @@ def guard(fleet_app: ASGIApp, own_app: ASGIApp, *, on_push: Callable[[], None]) 
         if not _bounded(scope, _LIMITS[prefix]):
             await JSONResponse({"error": "too-large"}, status_code=413)(scope, receive, send)
             return
-        await (own_app if prefix == "/fedtui/" else fleet_app)(scope, receive, send)
+        await (fleet_app if prefix == "/v1/fleet/" else own_app)(scope, receive, send)
         if path in ("/v1/fleet/push-object", "/v1/fleet/push-messages"):
             on_push()
 
