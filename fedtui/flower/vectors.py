@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ MOST_EXAMPLES = (
     1_000_000_000  # above any hospital's rows a round; a larger count is an attack or a fault
 )
 _BLOCK = 1 << 18  # elements; 1 MiB of float32 stays in the cores' second-level cache
+_THREADS = 2  # two cores use all of the memory's speed: 13 ms for 10 x 25 MB, one takes 19 ms
 
 
 class RefusedError(Exception):
@@ -59,7 +61,7 @@ def mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
     """The weighted mean of ``vectors``, each float32 [parameters], in their given order.
 
     Works block by block, so that beside the inputs (which may be files) it holds one result and
-    one block however many vectors there are.
+    two blocks however many vectors there are.
 
     References:
         McMahan et al., Communication-Efficient Learning, AISTATS 2017, algorithm 1: the sum of
@@ -70,14 +72,20 @@ def mean(vectors: Sequence[Vector], weights: Sequence[int]) -> Vector:
     total = math.fsum(weights)
     factors = [np.float32(weight / total) for weight in weights]
     result: Vector = np.empty_like(vectors[0], subok=False)
-    scratch: Vector = np.empty(min(_BLOCK, result.size), dtype=np.float32)
-    for start in range(0, result.size, _BLOCK):
-        stop = min(start + _BLOCK, result.size)
-        block, spare = result[start:stop], scratch[: stop - start]
-        np.multiply(vectors[0][start:stop], factors[0], out=block)
-        for vector, factor in zip(vectors[1:], factors[1:], strict=True):
-            np.multiply(vector[start:stop], factor, out=spare)
-            np.add(block, spare, out=block)
+    starts = range(0, result.size, _BLOCK)
+
+    def average(blocks: range) -> None:
+        scratch: Vector = np.empty(min(_BLOCK, result.size), dtype=np.float32)
+        for start in blocks:
+            stop = min(start + _BLOCK, result.size)
+            block, spare = result[start:stop], scratch[: stop - start]
+            np.multiply(vectors[0][start:stop], factors[0], out=block)
+            for vector, factor in zip(vectors[1:], factors[1:], strict=True):
+                np.multiply(vector[start:stop], factor, out=spare)
+                np.add(block, spare, out=block)
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # NumPy lets other threads run meanwhile
+        list(pool.map(average, [starts[thread::_THREADS] for thread in range(_THREADS)]))
     return result
 
 
