@@ -307,7 +307,7 @@ def take_orders(home: Home, process: str, orders: Orders, journal: Journal) -> s
             request = json.loads(line)
             name = str(request.pop("order"))
             action = orders[name]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return UsageError(
                 f"The {process} does not know this order.", remedy="Use the same fedtui everywhere."
             ).to_json()
@@ -319,6 +319,12 @@ def take_orders(home: Home, process: str, orders: Orders, journal: Journal) -> s
             return action(request)
         except OperatorError as error:
             return error.to_json()
+        except Exception as error:  # an order's boundary: traced in the local log, answered here
+            traceback.print_exception(error)
+            return RunError(
+                f"The {process} could not carry out this order: {type(error).__name__}.",
+                remedy=f"Read {home.log(process)}, and report it.",
+            ).to_json()
 
     def accept() -> None:
         while True:
