@@ -204,7 +204,8 @@ def _in_home(progress: Progress, record: Record) -> Progress:
             run = progress.run
             runs = progress.runs
             if run is not None and not run.over and site in run.sites:
-                seen = replace(run.sites[site], here=here, news=record.time)
+                news = record.time if here else run.sites[site].news  # silence is no news
+                seen = replace(run.sites[site], here=here, news=news)
                 runs = {**runs, run.run: replace(run, sites={**run.sites, site: seen})}
             return replace(progress, sites={**progress.sites, site: here}, runs=runs)
     return progress

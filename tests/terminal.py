@@ -1,5 +1,6 @@
 """A terminal for tests: a real pty, read into pyte, that answers queries as xterm would."""
 
+import contextlib
 import os
 import re
 import select
@@ -13,17 +14,9 @@ import pyte
 
 ROOT = Path(__file__).parent.parent
 _BASE = {"PATH": os.environ["PATH"], "HOME": "/tmp", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
-_QUERIES = (
-    (
-        re.compile(rb"\x1b\[\?(\d+)\$p"),
-        lambda screen, m: b"\x1b[?" + m[1] + b";0$y",
-    ),  # unknown mode
-    (re.compile(rb"\x1b\[0?c"), lambda screen, m: b"\x1b[?64;1;2;6;22c"),
-    (
-        re.compile(rb"\x1b\[6n"),
-        lambda screen, m: b"\x1b[%d;%dR" % (screen.cursor.y + 1, screen.cursor.x + 1),
-    ),
-)
+_MODE = re.compile(rb"\x1b\[\?(\d+)\$p")
+_DEVICE = re.compile(rb"\x1b\[0?c")
+_CURSOR = re.compile(rb"\x1b\[6n")
 # What pyte would print: the keyboard protocol's sequences are younger than it is.
 _UNKNOWN_TO_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*u")
 
@@ -100,11 +93,18 @@ class Terminal:
                 break
             got += data
             self._stream.feed(_UNKNOWN_TO_PYTE.sub(b"", data))
-            for pattern, answer in _QUERIES:
-                for match in pattern.finditer(data):
-                    os.write(self.process.fd, answer(self.screen, match))
+            self._answer(data)
         self.bytes += got
         return got
+
+    def _answer(self, data: bytes) -> None:
+        for match in _MODE.finditer(data):
+            os.write(self.process.fd, b"\x1b[?%b;0$y" % match[1])  # xterm knows none of them
+        for _ in _DEVICE.finditer(data):
+            os.write(self.process.fd, b"\x1b[?64;1;2;6;22c")
+        cursor = self.screen.cursor
+        for _ in _CURSOR.finditer(data):
+            os.write(self.process.fd, b"\x1b[%d;%dR" % (cursor.y + 1, cursor.x + 1))
 
     def until(self, shown: str | Callable[[], bool], seconds: float = 10.0) -> None:
         """Read until the screen shows a text, or a condition holds."""
@@ -112,7 +112,8 @@ class Terminal:
         end = time.monotonic() + seconds
         while not holds():
             left = end - time.monotonic()
-            assert left > 0 and self._open, f"never came: {shown}\n{self.text}"
+            assert left > 0, f"never came: {shown}\n{self.text}"
+            assert self._open, f"the program closed its terminal\n{self.text}"
             self.read(min(0.05, left))
 
     def settle(self, quiet: float = 0.4, seconds: float = 10.0) -> None:
@@ -155,3 +156,12 @@ def resident(pid: int) -> int:
     """Bytes of memory that a process holds."""
     fields = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def worked(pid: int) -> float:
+    """Seconds that a process's threads have run on a processor."""
+    spent = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            spent += int((thread / "schedstat").read_text(encoding="ascii").split()[0])
+    return spent / 1e9

@@ -1,6 +1,7 @@
 """The dashboard in a real terminal: bytes, colours, signals, and what is left when it is gone."""
 
 import os
+import re
 import signal
 import statistics
 import sys
@@ -14,7 +15,7 @@ import pytest
 from fedtui import events
 from fedtui.journal import Journal
 from tests import story
-from tests.terminal import Terminal, python, resident
+from tests.terminal import Terminal, python, resident, worked
 
 VIEWER = """
 import sys
@@ -51,20 +52,21 @@ def place(tmp_path: Path) -> Path:
 def viewing(place: Path, *words: str, **options: object) -> Iterator[Terminal]:
     with Terminal(python(VIEWER, str(place), *words), **options) as terminal:  # type: ignore[arg-type]
         terminal.until("quit")
-        terminal.settle()
+        terminal.settle(0.25)
         yield terminal
 
 
 @pytest.mark.parametrize(
     ("columns", "rows", "most"), [(80, 24, 5_000), (120, 40, 11_000), (160, 50, 16_000)]
 )
-def test_the_first_screen_is_few_bytes_and_then_nothing_is_sent(
-    place: Path, columns: int, rows: int, most: int
-) -> None:
+def test_the_first_screen_is_few_bytes(place: Path, columns: int, rows: int, most: int) -> None:
     with viewing(place, columns=columns, rows=rows) as terminal:
         assert len(terminal.bytes) <= most
         assert not any(mode in terminal.bytes for mode in MOUSE)
 
+
+def test_nothing_is_sent_while_nothing_changes(place: Path) -> None:
+    with viewing(place) as terminal:
         assert terminal.read(6.0) == b""  # longer than the 5 s clock
 
 
@@ -72,17 +74,17 @@ def test_the_viewer_paints_soon_and_holds_little_memory(place: Path) -> None:
     def painted(command: list[str], shown: str) -> tuple[float, int]:
         with Terminal(command) as terminal:
             terminal.until(shown)
-            return time.monotonic() - terminal.started, resident(terminal.process.pid)
+            return worked(terminal.process.pid), resident(terminal.process.pid)
 
     pairs = [
         (painted(python(EMPTY), "floor"), painted(python(VIEWER, str(place)), "quit"))
-        for _ in range(5)
+        for _ in range(3)
     ]
 
     empty = min(seconds for (seconds, _), _ in pairs)
     ours = min(seconds for _, (seconds, _) in pairs)
     memory = statistics.median(size for _, (_, size) in pairs)
-    assert ours / empty <= 1.7
+    assert ours / empty <= 1.7  # of processor time: a busy machine stretches the clock on the wall
     assert memory <= 45e6
 
 
@@ -93,7 +95,7 @@ def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path, keys: 
         with viewing(place, mode) as terminal:
             for key in keys:
                 terminal.press(key)
-                terminal.settle(0.2)
+                terminal.settle(0.15)
             shown.append((terminal.text, terminal.cells))
 
     assert shown[0] == shown[1]
@@ -102,10 +104,10 @@ def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path, keys: 
 def test_a_key_costs_few_bytes(place: Path) -> None:
     with viewing(place) as terminal:
         terminal.press("j")
-        terminal.settle(0.2)
+        terminal.settle(0.15)
         before = len(terminal.bytes)
         terminal.press("k")
-        terminal.settle(0.2)
+        terminal.settle(0.15)
 
         assert 0 < len(terminal.bytes) - before <= 300
 
@@ -195,7 +197,7 @@ def test_no_color_sends_no_colour(place: Path) -> None:
     with viewing(place, environment={"NO_COLOR": "1"}) as terminal:
         for key in "1757mj\r?":
             terminal.press(key)
-            terminal.settle(0.2)
+            terminal.settle(0.15)
 
         used = {code for codes in sgr(terminal.bytes) for code in codes}
         assert used <= {"", "0", "1", "2", "4", "7"}  # none of 30-49, 90-107
@@ -212,7 +214,7 @@ def test_a_terminal_without_utf8_gets_ascii_only(place: Path, environment: dict[
     with viewing(place, environment=environment) as terminal:
         for key in "1757?":
             terminal.press(key)
-            terminal.settle(0.2)
+            terminal.settle(0.15)
 
         assert terminal.bytes.isascii()
         assert b"\\u25" not in terminal.bytes
@@ -239,13 +241,6 @@ def test_another_size_and_a_repaint_show_the_same_as_a_fresh_start(place: Path) 
         terminal.until(lambda: terminal.text == wanted)
 
 
-def sgr(data: bytes) -> list[list[str]]:
-    """The parameters of every sequence that sets colours or attributes."""
-    import re
-
-    return [m[1].decode().split(";") for m in re.finditer(rb"\x1b\[([0-9;]*)m", data)]
-
-
 def test_the_harness_itself_reads_and_answers() -> None:
     program = "import sys; sys.stdout.write('\\x1b[6n'); print(sys.stdin.readline())"
     with Terminal([sys.executable, "-c", program]) as terminal:
@@ -253,3 +248,20 @@ def test_the_harness_itself_reads_and_answers() -> None:
         terminal.press("\n")
 
         assert terminal.ended(5.0) == 0
+
+
+def test_a_suspended_viewer_draws_everything_when_it_comes_back(place: Path) -> None:
+    with viewing(place) as terminal:
+        wanted = terminal.text
+        os.kill(terminal.process.pid, signal.SIGTSTP)
+        terminal.read(1.0)
+        assert CURSOR_BACK[0] in terminal.bytes
+        terminal.screen.reset()
+        os.kill(terminal.process.pid, signal.SIGCONT)
+
+        terminal.until(lambda: terminal.text == wanted)
+
+
+def sgr(data: bytes) -> list[list[str]]:
+    """The parameters of every sequence that sets colours or attributes."""
+    return [m[1].decode().split(";") for m in re.finditer(rb"\x1b\[([0-9;]*)m", data)]

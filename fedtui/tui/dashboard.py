@@ -53,8 +53,9 @@ class Dashboard(ThinApp, inherit_bindings=False):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     ModalScreen { background: transparent; align: center bottom; }
-    Help { align: center middle; }
-    #box { height: auto; }
+    Help { align: center top; }
+    Help #box { margin-top: 1; }
+    Palette #box { margin-bottom: 1; }
     Input, Input:focus {
         height: 1; border: none; padding: 0 1; background: ansi_default; color: ansi_default;
     }
@@ -180,9 +181,7 @@ class Dashboard(ThinApp, inherit_bindings=False):
         self.redraw(host=self._look())
 
     def on_resize(self, event: events.Resize) -> None:
-        """Another size: panels are arranged anew."""
-        super().on_resize(event)
-        event.prevent_default()  # Textual would call the class above once more
+        """Another size: panels are arranged anew. Textual calls the bases' handlers too."""
         self.call_after_refresh(self.redraw)
 
     # What an operator can do; ``actions`` says with which keys, and where.

@@ -21,13 +21,7 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
         return [("Site", "NEXT", "wait", "no site here yet: fedtui init NAME")]
     found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
     if view.coordinates:
-        others = len(progress.sites)
-        told = (
-            f"{sum(progress.sites.values())} of {others} sites heard"
-            if others
-            else ("invite a site: fedtui invite SITE --key FILE")
-        )
-        found.append(("Federation", "OK" if others else "NEXT", "ok" if others else "wait", told))
+        found.append(_roster_step(view))
     elif progress.address:
         found.append(("Federation", "OK", "ok", f"joined at {progress.address}"))
     else:
@@ -61,6 +55,18 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     return found
 
 
+def _roster_step(view: View) -> tuple[str, str, str, str]:
+    sites = view.progress.sites
+    here, everyone = sum(sites.values()), len(sites)
+    if not everyone:
+        return ("Federation", "NEXT", "wait", "invite a site: fedtui invite SITE --key FILE")
+    told = f"{here} of {everyone} sites heard"
+    if here < everyone:
+        silent = ", ".join(name for name, heard in sites.items() if not heard)
+        return ("Federation", "WARN", "warn", f"{told}; silent: {silent}")
+    return ("Federation", "OK", "ok", told)
+
+
 def _link_step(view: View, missing: list[str]) -> tuple[str, str, str, str]:
     if "agent" in missing:
         return ("Link", "--", "dim", "known when the agent runs")
@@ -80,10 +86,10 @@ def _run_step(view: View) -> tuple[str, str, str, str]:
         return ("Run", run.state, role, f"{name}: {run.cause}")
     held = words.waiting(run, view.now)
     told = f"{name}, round {run.round} of {run.rounds}, {run.phase}"
-    if left := words.remaining(run):
-        told += f", about {left}"
     if held:
         return ("Run", "WAIT", "wait", f"{told}; waiting for {', '.join(held)}")
+    if left := words.remaining(run):
+        told += f", about {left}"
     return ("Run", run.state, words.ROLES[run.state], told)
 
 
@@ -125,7 +131,7 @@ def machine(view: View) -> Panel:
     known = host.alive if host else view.progress.processes
     for name, pid in known.items():
         memory = words.size(host.memory[name]) if host and name in host.memory else "--"
-        lines.append(text.line((f"{name:<12}", ""), (f"process {pid:<9}", "dim"), f"{memory:>8}"))
+        lines.append(text.line((f"{name:<12}", ""), (f"process {pid:<8}", "dim"), f"{memory:>8}"))
     if not known:
         lines.append((("no process of this home runs", "dim"),))
     if view.trains and "trainer" not in known and "agent" in known:

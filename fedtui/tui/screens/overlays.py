@@ -15,9 +15,9 @@ from fedtui.tui.widgets.lines import Lines
 _ABOUT = {
     actions.OVERVIEW: "Where this site stands, step by step, with the next command to give; what "
     "runs on this host; the last alarms.",
-    actions.ROUNDS: "Every site's state (> works, = has answered, - waits, ! refused, x silent), "
-    "the training loss and the metric on its own test examples, the age of its last news. "
-    "Charts: the joint model is o, each site has its own sign.",
+    actions.ROUNDS: "States: > works, = has answered, - waits, ! refused, x silent. Loss is that "
+    "of training, the metric that on the site's own test examples. In charts the joint model is "
+    "o, each site has its own sign.",
     actions.LOGS: "Every event as a sentence. The journal keeps all of them; the screen the last "
     "ten thousand ('fedtui logs' reads the rest).",
 }
@@ -56,7 +56,7 @@ def page(screen: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
     lines: list[Line] = [*text.wrap(_ABOUT[screen], width - 4), ()]
     for action in (a for a in actions.valid(screen) if a.help):
         lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
-    lines = lines[: height - 2]
+    lines = lines[: height - 5]  # header, alarm and key row stay in sight
     panel = Panel(f"Help: {screen}", lines, len(lines), right="Esc closes")
     return text.stack([panel], width, glyphs)
 
@@ -123,7 +123,7 @@ class Palette(ModalScreen[Action | None]):
 
     def _fill(self) -> None:
         width = min(78, self.app.size.width)
-        room = self.app.size.height - 4
+        room = self.app.size.height - 5
         start = max(0, self._at - room + 1)
         lines = [
             text.fit(
