@@ -15,24 +15,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
+from models._errors import ModelError
+from models._training import Training
+
 if TYPE_CHECKING:
     from flax import nnx
 
+__all__ = ["Entry", "Manifest", "Model", "ModelError", "Training", "configure", "load", "names"]
+
 T = TypeVar("T")
-
-
-class ModelError(ValueError):
-    """A model, a setting or a vector that cannot be used; settings are named by their key.
-
-    Attributes:
-        remedy: The next step, as a sentence.
-    """
-
-    def __init__(
-        self, message: str, *, remedy: str = "Mend the study's model or training settings."
-    ) -> None:
-        super().__init__(message)
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,63 +95,31 @@ class Manifest:
         return f"array {place}: {_words(longer.entries[place])} only {where}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """Local work in one round, as the sites agreed on it.
-
-    Attributes:
-        optimizer: Starts afresh every round, as FedAvg has it.
-        batch: Examples a step; the last of an epoch may have fewer.
-        epochs: Passes over the training split a round.
-        l2: Adds l2 / 2 times the squared norm of weights, not of biases, to the loss.
-        weight_decay: Decoupled decay of weights, not of biases; adamw only.
-        momentum: Of sgd only; 0 for none.
-        clip: Largest global norm of a step's gradient; None for no bound.
-    """
-
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    batch: int = 32
-    epochs: int = 1
-    l2: float = 0.0
-    weight_decay: float = 0.0
-    momentum: float = 0.0
-    clip: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in ("sgd", "adam", "adamw"):
-            raise ModelError("optimizer: choose sgd, adam or adamw")
-        for key in ("learning_rate", "l2", "weight_decay", "momentum", "clip"):
-            value = getattr(self, key)
-            if value is not None and not 0 <= value < math.inf:
-                raise ModelError(f"{key}: it must be a number, and not negative")
-        for key in ("learning_rate", "batch", "epochs", "clip"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise ModelError(f"{key}: it must be more than 0")
-        if self.momentum >= 1:
-            raise ModelError("momentum: it must be less than 1")
-        if self.momentum and self.optimizer != "sgd":
-            raise ModelError("momentum: only sgd takes it")
-        if self.weight_decay and self.optimizer != "adamw":
-            raise ModelError("weight_decay: only adamw takes it; use l2 with the others")
-
-
 class Model(Protocol):
     """What a module in this folder offers.
 
     Attributes:
-        EATS: What ``Dataset.gives`` must be; 'table' is float32 [batch, features].
+        EATS: What ``Dataset.gives`` must be, or each of several: 'table', 'series', 'image'.
         Config: Frozen dataclass of settings with defaults; refuses wrong values by ModelError.
     """
 
-    EATS: str
+    EATS: str | tuple[str, ...]
     Config: type[Any]
 
-    def build(self, config: Any, *, features: int, outputs: int, rngs: "nnx.Rngs") -> "nnx.Module":
-        """The network, from [batch, features] to logits [batch, outputs].
+    def build(
+        self, config: Any, *, gives: str, features: int, outputs: int, rngs: "nnx.Rngs"
+    ) -> "nnx.Module":
+        """The network, a function from one batch to float32 logits [batch, outputs].
 
         ``outputs`` is 1 for two classes (a sigmoid follows), else the number of classes (softmax).
+        What it is called with follows ``gives``:
+
+        - 'table': x float32 [batch, features];
+        - 'series': x float32 [batch, time, features], and bool of that shape, True where measured;
+        - 'image': uint8 [batch, height, width, 3], and the metadata float32 [batch, features],
+          which may have no column.
+
+        Every Param lies in a layer of ``models._layers``, which know their per-example gradients.
         """
         ...
 

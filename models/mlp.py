@@ -27,7 +27,9 @@ class Config:
             raise ModelError("hidden: name at least one layer, each of 1 unit or more")
 
 
-def build(config: Config, *, features: int, outputs: int, rngs: "nnx.Rngs") -> "nnx.Module":
+def build(
+    config: Config, *, gives: str, features: int, outputs: int, rngs: "nnx.Rngs"
+) -> "nnx.Module":
     """Linear layers with biases from 0 and weights as He et al. draw them for ReLU.
 
     References:
@@ -35,9 +37,12 @@ def build(config: Config, *, features: int, outputs: int, rngs: "nnx.Rngs") -> "
     """
     from flax import nnx  # here, so that a study is validated without JAX
 
-    layers: list[nnx.Linear] = []
+    from models._layers import Linear
+
+    del gives
+    layers: list[Linear] = []
     for width, next_width in pairwise((features, *config.hidden, outputs)):
         he = nnx.initializers.he_normal()
-        layers.append(nnx.Linear(width, next_width, kernel_init=he, rngs=rngs))
+        layers.append(Linear(width, next_width, kernel_init=he, rngs=rngs))
     between = [step for layer in layers[:-1] for step in (layer, nnx.relu)]
     return nnx.Sequential(*between, layers[-1])

@@ -1,0 +1,111 @@
+"""Layers that several models share; each knows its per-example gradients, as DP-SGD needs them.
+
+A layer computes in the dtype of its kernel, so that one cast of the parameters decides a network's.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from models import _ghost
+
+
+class Frozen(nnx.Variable[Array]):
+    """Part of the shared vector that training leaves as it is."""
+
+
+class Local(nnx.Variable[Array]):
+    """Trained at a site and never sent: what the site adds to a shared start, so it begins at 0."""
+
+
+class Statistic(Local):
+    """A local value that follows what passes through the network, not a gradient."""
+
+
+class Linear(nnx.Linear):
+    """A dense layer over the last axis, as nnx has it."""
+
+    MEASURED = True
+
+    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
+        """[batch, ..., inputs] to [batch, ..., outputs]."""
+        x = inputs.astype(self.kernel.dtype)
+        y = _ghost.tap(_ghost.dense, super().__call__(x, out_sharding), x)
+        return _ghost.tap(_ghost.bias, y) if self.use_bias else y
+
+
+class Affine(nnx.Module):
+    """A factor and an offset for each channel, from 1 and 0."""
+
+    MEASURED = True
+
+    def __init__(self, channels: int, *, scale: float = 1.0) -> None:
+        self.scale = nnx.Param(jnp.full((channels,), scale))
+        self.bias = nnx.Param(jnp.zeros((channels,)))
+
+    def __call__(self, x: Array) -> Array:
+        """[batch, ..., channels] to the same."""
+        y = _ghost.tap(_ghost.scale, x * self.scale[...].astype(x.dtype), x)
+        return _ghost.tap(_ghost.bias, y + self.bias[...].astype(x.dtype))
+
+
+class LayerNorm(nnx.Module):
+    """Mean 0 and variance 1 over the last axis, then an Affine.
+
+    References:
+        Ba et al., Layer Normalization, arXiv 1607.06450, 2016.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.affine = Affine(channels)
+
+    def __call__(self, x: Array) -> Array:
+        """[batch, ..., channels] to the same; the moments are taken in float32."""
+        wide = x.astype(jnp.float32)
+        wide = wide - wide.mean(axis=-1, keepdims=True)
+        spread = jnp.square(wide).mean(axis=-1, keepdims=True)
+        return self.affine((wide * jax.lax.rsqrt(spread + 1e-5)).astype(x.dtype))
+
+
+class Table(nnx.Module):
+    """One vector for each column of a table: the value times a weight, plus an offset.
+
+    References:
+        Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021, 3.3.
+    """
+
+    MEASURED = True
+
+    def __init__(self, features: int, width: int, *, rngs: nnx.Rngs) -> None:
+        bound = width**-0.5
+        self.kernel = nnx.Param(
+            jax.random.uniform(rngs.params(), (features, width), minval=-bound, maxval=bound)
+        )
+        self.bias = nnx.Param(
+            jax.random.uniform(rngs.params(), (features, width), minval=-bound, maxval=bound)
+        )
+
+    def __call__(self, x: Array) -> Array:
+        """[batch, features] to [batch, features, width]."""
+        kernel = self.kernel[...]
+        x = x.astype(kernel.dtype)[..., None]
+        y = _ghost.tap(_ghost.position_scale, x * kernel, x)
+        return _ghost.tap(_ghost.position, y + self.bias[...])
+
+
+class Token(nnx.Module):
+    """A learned vector put before each example's sequence; its output sums up the sequence."""
+
+    MEASURED = True
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.value = nnx.Param(0.02 * jax.random.normal(rngs.params(), (width,)))
+
+    def __call__(self, x: Array) -> Array:
+        """[batch, steps, width] to [batch, 1 + steps, width]."""
+        value = jnp.broadcast_to(self.value[...].astype(x.dtype), (len(x), x.shape[-1]))
+        value = _ghost.tap(_ghost.position, value)
+        return jnp.concatenate([value[:, None], x], axis=1)
