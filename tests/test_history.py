@@ -149,6 +149,7 @@ def test_logs_runs_and_openmetrics_tell_what_the_journal_holds(tmp_path: Path) -
     runs = json.loads(fedtui("runs", "--json", home=home).stdout)["runs"]
     fedtui("status", "--openmetrics", str(tmp_path / "m.prom"), home=home)
     wrong = fedtui("logs", "--since", "yesterday", home=home, check=2)
+    unwell = fedtui("status", "--check", home=home, check=4)
 
     assert len(plain) == 7
     assert [json.loads(line)["event"] for line in warnings] == ["LinkChanged"]
@@ -160,4 +161,5 @@ def test_logs_runs_and_openmetrics_tell_what_the_journal_holds(tmp_path: Path) -
     assert 'fedtui_link_up{site="halland"} 0.0' in text
     assert text.endswith("# EOF\n")
     assert "--since yesterday is no time" in wrong.stderr
+    assert "Nothing runs here" in unwell.stderr
     shutil.rmtree(home)

@@ -159,12 +159,20 @@ def status(
     openmetrics: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it for a monitoring system.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only say what is wrong: exit 4 not running, 3 link, 1 run."),
+    ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Say what runs here, whether the link is up, and how far the run is."""
     from fedtui import operations
 
+    if check:
+        if trouble := operations.health(home_of(home)):
+            raise trouble
+        return
     document = operations.status(home_of(home))
     if openmetrics is not None:
         scratch = openmetrics.with_suffix(".tmp")  # a collector must never read half a file

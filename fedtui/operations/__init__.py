@@ -4,6 +4,7 @@ from fedtui.operations._homes import create, invite, join, join_flower, sites
 from fedtui.operations._orders import down, pause, run, stop, up
 from fedtui.operations._records import (
     export_run,
+    health,
     known,
     openmetrics,
     runs,
@@ -15,6 +16,7 @@ __all__ = [
     "create",
     "down",
     "export_run",
+    "health",
     "invite",
     "join",
     "join_flower",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import export, journal, processes, progress, site
-from fedtui.errors import UsageError
+from fedtui.errors import BusyError, NetworkError, OperatorError, RunError, UsageError
 from fedtui.journal import Journal
 from fedtui.progress import Progress
 from fedtui.site import Home
@@ -160,6 +160,28 @@ def _openmetrics_text(values: list[tuple[str, str, dict[str, str], float]], name
 def _free(home: Home) -> float:
     place = os.statvfs(home.path)
     return float(place.f_bavail * place.f_frsize)
+
+
+def health(home: Home) -> OperatorError | None:
+    """What an operator should be woken for, the gravest first; None when all is well."""
+    wanted = processes.wanted(home)
+    state = known(home)
+    if missing := [name for name in wanted if processes.running(home, name) is None]:
+        return BusyError(
+            f"Not running: {', '.join(missing)}.", remedy=f"Read {home.log(missing[0])}."
+        )
+    if not wanted:
+        return BusyError("Nothing runs here.", remedy="Start it with 'fedtui up'.")
+    if state.link is False:
+        return NetworkError(
+            f"The link to the coordinator is down: {state.link_cause}",
+            remedy="Run 'fedtui check'.",
+        )
+    if state.run is not None and state.run.state == "FAILED":
+        return RunError(
+            f"Run {state.run.run} failed: {state.run.cause}", remedy="Read 'fedtui logs'."
+        )
+    return None
 
 
 def _link(state: Progress, alive: dict[str, int]) -> str:
