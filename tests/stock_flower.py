@@ -27,7 +27,7 @@ from fedtui import keys
 
 _BIN = Path(sys.executable).parent
 _READY_SECONDS = 60.0
-_PYPROJECT = """
+PYPROJECT = """
 [build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -116,6 +116,7 @@ class Deployment:
         environment: What every Flower process here gets.
         notes: A file that an app may append to, as BENCH_NOTES.
         peaks: Peak resident memory in MB (1e6 bytes) of every kind of process, by name.
+        most: The most that all its processes held at once, in MB.
     """
 
     folder: Path
@@ -123,6 +124,7 @@ class Deployment:
     environment: dict[str, str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
+    most: float = 0.0
 
     @property
     def notes(self) -> Path:
@@ -188,23 +190,27 @@ class Deployment:
         return began, [json.loads(line) for line in self.notes.read_text().splitlines()]
 
     def watch(self) -> None:
-        """Follow every process's peak memory until the SuperLink is gone."""
+        """Follow every process's memory until the SuperLink is gone."""
         while self.processes[0].poll() is None:
+            total = 0.0
             for process in self.processes:
                 with contextlib.suppress(psutil.Error):
                     parent = psutil.Process(process.pid)
-                    for one in (parent, *parent.children(recursive=True)):
-                        self._weigh(one)
+                    total += sum(map(self._weigh, (parent, *parent.children(recursive=True))))
+            self.most = max(self.most, total)
             time.sleep(0.25)
 
-    def _weigh(self, process: psutil.Process) -> None:
-        with contextlib.suppress(psutil.Error, OSError, StopIteration):
-            name = next(
-                Path(word).name for word in process.cmdline() if Path(word).name.startswith("fl")
-            )
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            line = next(line for line in lines if line.startswith("VmHWM:"))
-            self.peaks[name] = max(self.peaks.get(name, 0.0), int(line.split()[1]) * 1024 / 1e6)
+    def _weigh(self, process: psutil.Process) -> float:
+        """The process's resident memory in MB; its peak is noted by its program's name."""
+        with contextlib.suppress(psutil.Error, OSError):
+            words = [Path(word).name for word in process.cmdline()]
+            status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            sizes = dict(line.split(":", 1) for line in status if line.startswith("Vm"))
+            now, top = (int(sizes[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM"))
+            name = next((word for word in words if word.startswith("fl")), "other")
+            self.peaks[name] = max(self.peaks.get(name, 0.0), top)
+            return now
+        return 0.0
 
 
 @contextlib.contextmanager
@@ -286,7 +292,7 @@ def _await_nodes(stock: Deployment, nodes: int) -> None:
 def measure(megabytes: float, *, rounds: int) -> dict[str, Any]:
     """Rounds with an empty fit: seconds of every exchange, start-up, peak memory."""
     with deployment() as stock:
-        app = {"pyproject.toml": _PYPROJECT, "server.py": _SERVER, "client.py": _CLIENT}
+        app = {"pyproject.toml": PYPROJECT, "server.py": _SERVER, "client.py": _CLIENT}
         began, notes = stock.run(app, {"rounds": rounds, "megabytes": float(megabytes)})
         at = {(note["what"], note["round"]): note["time"] for note in notes}
         numbers = range(1, rounds + 1)
