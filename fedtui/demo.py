@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from fedtui.site import Home
 from fedtui.study import Study
 
 SITES = ("sahlgrenska", "halland", "skane", "orebro", "umea")
+_NEWS_SECONDS = 10.0  # sites hear the news once a second
 _HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")  # the parts of heart_disease
 _DIGITS = {"model": "mlp", "metric": "accuracy", "normalisation": "none"}
 _STUDIES: dict[str, dict[str, Any]] = {
@@ -165,7 +167,17 @@ def carry_out(made: Federation, alone: str, teller: "Teller") -> RunProgress:
                     remedy="Run the demo again with --keep and read the homes' logs.",
                 )
             break
+    for home in made.homes.values():
+        _await_end(home, run)
     return state.runs[run]
+
+
+def _await_end(home: Home, run: str) -> None:
+    """Wait until the news of the run's end is in this site's own journal, at most 10 s."""
+    until = time.monotonic() + _NEWS_SECONDS
+    for record in journal.follow(home.journal, stop=lambda: time.monotonic() > until):
+        if isinstance(record.event, events.RunEnded) and record.event.run == run:
+            return
 
 
 def _into(
