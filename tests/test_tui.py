@@ -325,6 +325,17 @@ def test_an_exported_log_folds_to_what_the_journal_folds_to(tmp_path: Path) -> N
     assert read_log(tmp_path / "journal.db") == records
 
 
+async def test_the_log_of_one_run_claims_nothing_that_it_does_not_tell() -> None:
+    app = Dashboard(Replay(story.records(story.told()[len(story.JOINED) - 1 :]), speed=0, site="x"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "3 model updates" in shown(pilot))
+        assert "device" not in shown(pilot)
+
+        await pilot.press("1")
+        await until(pilot, lambda: "an exported log of x" in shown(pilot))
+        assert "fedtui" not in shown(pilot)  # no command is proposed to a log
+
+
 def test_a_log_that_is_none_is_refused_by_its_line(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text('{"seq": 1}\n')

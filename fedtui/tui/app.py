@@ -8,7 +8,7 @@ from fedtui.journal import Journal
 from fedtui.site import Home
 from fedtui.tui import terminal
 from fedtui.tui.dashboard import Dashboard
-from fedtui.tui.sources import Live, Replay, Source, read_log
+from fedtui.tui.sources import Live, Replay, Source, read_log, site_of
 
 __all__ = ["Dashboard", "replay", "run"]
 
@@ -52,7 +52,7 @@ def replay(
         DataError: it is not a log of fedtui's.
     """
     terminal.require()
-    source = Replay(read_log(path), speed=speed)
+    source = Replay(read_log(path), speed=speed, site=site_of(path))
     return _show(source, None, mouse=mouse, ascii=ascii, readonly=True, diff=diff)
 
 

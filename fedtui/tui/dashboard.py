@@ -107,7 +107,9 @@ class Dashboard(ThinApp, inherit_bindings=False):
                 said = f"{problem} {problem.remedy}"
             elif problem is not None:
                 said = f"no more news: {type(problem).__name__}; 'fedtui logs' may tell more"
-            self._view = replace(self._view, progress=progress, problem=said)
+            self._view = replace(
+                self._view, progress=progress, problem=said, reading=self._follower.reading
+            )
 
     def _look(self) -> Host | None:
         if self._home is None:

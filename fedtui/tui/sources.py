@@ -18,7 +18,13 @@ _BATCH = 500  # records; a fold of so many takes about 20 ms
 
 
 class Source(Protocol):
-    """Records in order, in batches; an empty batch says that no more are there for now."""
+    """Records in order, in batches; an empty batch says that no more are there for now.
+
+    Attributes:
+        start: What is known before the first record.
+    """
+
+    start: Progress
 
     def batches(self, stop: threading.Event) -> Iterator[list[Record]]:
         """Every record, then each new one, until ``stop`` or the end."""
@@ -32,6 +38,7 @@ class Live:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.start = Progress()
 
     def batches(self, stop: threading.Event) -> Iterator[list[Record]]:
         """Every record of the journal, then new ones."""
@@ -54,9 +61,14 @@ class Live:
 
 
 class Replay:
-    """Records with the pauses they had, ``speed`` times as fast; 0 shows the end at once."""
+    """Records with the pauses they had, ``speed`` times as fast; 0 shows the end at once.
 
-    def __init__(self, records: Sequence[Record], *, speed: float = 1.0) -> None:
+    Args:
+        site: Whose log it is, where the records do not tell.
+    """
+
+    def __init__(self, records: Sequence[Record], *, speed: float = 1.0, site: str = "") -> None:
+        self.start = Progress(site=site)
         self._records, self._speed = records, speed
         self._start = records[0].time if records else 0.0
         self._end = records[-1].time if records else 0.0
@@ -104,16 +116,19 @@ class Follower(threading.Thread):
         self._source, self._deliver, self._seconds = source, deliver, seconds
         self._stop_event = threading.Event()
         self.caught_up = threading.Event()
+        self.reading = True  # the journal's beginning, which is history and not news
 
     def run(self) -> None:
         """Follow until stopped."""
-        progress, fresh, due = Progress(), list[Record](), 0.0
+        progress, fresh, due = self._source.start, list[Record](), 0.0
         problem: Exception | None = None
         try:
             for batch in self._source.batches(self._stop_event):
                 progress = fold(batch, progress)
                 fresh += batch
-                if fresh and time.monotonic() >= due and (not batch or self.caught_up.is_set()):
+                read = self.reading and not batch
+                self.reading = self.reading and bool(batch)
+                if read or (fresh and not self.reading and time.monotonic() >= due):
                     self._deliver(progress, fresh, None)
                     fresh, due = [], time.monotonic() + self._seconds
                 elif len(fresh) > 10 * _BATCH:  # a long history: show that something happens
@@ -173,3 +188,12 @@ def _record(path: Path, number: int, text: str) -> Record:
             f"{path}, line {number}: not a record of fedtui's log.",
             remedy="Give a log that 'fedtui export' or '--json' wrote, whole.",
         ) from error
+
+
+def site_of(log: Path) -> str:
+    """Whose log an export holds, from its ``about.json``; empty where it does not tell."""
+    try:
+        about = json.loads((log.parent / "about.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(about.get("site", "")) if isinstance(about, dict) else ""

@@ -24,6 +24,7 @@ class View:
         host: None when an exported log is replayed: it tells nothing of this host.
         chosen: Which site the cursor of Rounds is on.
         zoomed: Whether charts show that site and the joint model only.
+        reading: Whether the journal's beginning is still being read.
         problem: Why no more records come, if none do.
     """
 
@@ -34,6 +35,7 @@ class View:
     live: bool = True
     paused: bool = False
     readonly: bool = False
+    reading: bool = False
     problem: str = ""
     note: str = ""
     glyphs: Glyphs = text.UNICODE
@@ -65,13 +67,15 @@ class View:
     @property
     def stale(self) -> bool:
         """Whether a run is under way and nothing has been heard for long."""
-        return self.running and self.now - self.progress.time > STALE_SECONDS
+        return self.running and not self.reading and self.now - self.progress.time > STALE_SECONDS
 
     @property
     def news(self) -> str:
         """When the last record was written: an age during a run, else the time of day."""
         if not self.progress.seq:
             return "no news yet"
+        if self.reading:
+            return f"reading {words.count(self.progress.seq)}"
         if self.running:
             ago = words.age(self.now - self.progress.time)
             return "news now" if ago == "now" else f"news {ago} ago"

@@ -33,7 +33,7 @@ def header(view: View, width: int) -> Line:
     roles = "+".join(r for r in progress.roles) if width >= 100 else ""
     start = [
         (" fedtui  " if width >= 100 else " ", "bar"),
-        (progress.site or "no site", "bar-strong"),
+        (progress.site or ("no site" if view.live else "a run's log"), "bar-strong"),
         (f" ({roles})" if roles else "", "bar"),
     ]
     middle = [

@@ -1,11 +1,14 @@
 """The run under way or the last one: its sites, its charts, what this site gave."""
 
+from fedtui.events import RoundEnded
 from fedtui.progress import RunProgress, SiteProgress
 from fedtui.tui import chart, text, words
 from fedtui.tui.chart import Series
 from fedtui.tui.text import Column, Line, Panel, Span
 from fedtui.tui.view import View
 
+_LINES = len(chart.MARKERS) - 1  # sites in one chart, each with a sign of its own
+_POINTS = 500  # more than a wide screen has columns
 _SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5")
 
 
@@ -85,35 +88,44 @@ def measures(run: RunProgress) -> list[str]:
 
 def lines_of(view: View, run: RunProgress, measure: str) -> list[Series]:
     """One line for the joint model and one a site, or the parts of a round for 'seconds'."""
+    rounds = _thinned(run.history)
     if measure == "seconds":
-        parts = ("total", "train", "transfer", "waiting")
-        wanted = {part: [(r.round, r.seconds.get(part)) for r in run.history] for part in parts}
-    else:
-        chosen = list(run.sites)[view.chosen] if view.zoomed and run.sites else None
-        wanted = {"joint": [(r.round, r.metrics.get(measure)) for r in run.history]}
-        for name in run.sites:
-            if chosen in (None, name):
-                wanted[name] = [
-                    (r.round, r.by_site.get(name, {}).get(measure)) for r in run.history
-                ]
-    series = []
-    for name, points in wanted.items():
-        index = (
-            0
-            if name == "joint"
-            else 1 + list(run.sites).index(name)
-            if name in run.sites
-            else (list(wanted).index(name))
-        )
-        series.append(
-            Series(
-                name=name,
-                marker=chart.MARKERS[index % len(chart.MARKERS)],
-                role=_SERIES_ROLES[index % len(_SERIES_ROLES)],
-                points=tuple((r, v) for r, v in points if v is not None),
+        return [
+            _series(part, index, [(r.round, r.seconds.get(part)) for r in rounds])
+            for index, part in enumerate(("total", "train", "transfer", "waiting"))
+        ]
+    everyone = list(run.sites)
+    start = max(0, min(view.chosen - _LINES // 2, len(everyone) - _LINES))
+    shown = everyone[start : start + _LINES]
+    if view.zoomed and everyone:
+        shown = [everyone[view.chosen]]
+    joint = _series("joint", 0, [(r.round, r.metrics.get(measure)) for r in rounds])
+    return [
+        joint,
+        *(
+            _series(
+                name,
+                1 + everyone.index(name) % _LINES,
+                [(r.round, r.by_site.get(name, {}).get(measure)) for r in rounds],
             )
-        )
-    return series
+            for name in shown
+        ),
+    ]
+
+
+def _series(name: str, index: int, points: list[tuple[int, float | None]]) -> Series:
+    return Series(
+        name=name,
+        marker=chart.MARKERS[index],
+        role=_SERIES_ROLES[index % len(_SERIES_ROLES)],
+        points=tuple((r, v) for r, v in points if v is not None),
+    )
+
+
+def _thinned(history: tuple[RoundEnded, ...]) -> list[RoundEnded]:
+    """At most about ``_POINTS`` rounds, evenly, and always the last."""
+    step = max(1, len(history) // _POINTS)
+    return list(reversed(history[::-1][::step]))
 
 
 def charted(view: View, run: RunProgress, measure: str, width: int, height: int) -> Panel:
@@ -142,9 +154,11 @@ def charted(view: View, run: RunProgress, measure: str, width: int, height: int)
 
 def given(view: View, run: RunProgress | None, width: int) -> list[Line]:
     """What has left this site in the run: kinds, how often, bytes on the wire."""
-    if not view.trains:
-        return [(("left this site  nothing: a coordinator only, it holds no data", ""),)]
     if run is None or not run.left:
+        if not view.progress.roles and not view.live:
+            return [(("left this site  this log does not tell", "dim"),)]
+        if not view.trains:
+            return [(("left this site  nothing: a coordinator only, it holds no data", ""),)]
         return [(("left this site  nothing yet", ""),)]
     total = words.size(sum(size for _, size in run.left.values()))
     kinds = ", ".join(f"{n} {plural(kind, n)}" for kind, (n, _) in run.left.items())

@@ -17,6 +17,12 @@ _DISK_BYTES = 2e9  # checkpoints of a large model fill this in a few rounds
 def steps(view: View) -> list[tuple[str, str, str, str]]:
     """The way from a new site to a finished run: name, word, role, sentence."""
     progress, run = view.progress, view.progress.run
+    if not progress.roles and not view.live:
+        whose = f"of {progress.site}" if progress.site else "of one run"
+        return [
+            ("Log", "REPLAY", "dim", f"an exported log {whose}"),
+            *([_run_step(view)] if run else []),
+        ]
     if not progress.roles:
         return [("Site", "NEXT", "wait", "no site here yet: fedtui init NAME")]
     found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
@@ -144,7 +150,7 @@ def _machine(view: View, width: int) -> list[Line]:
     device: list[Span] = [("device ", "dim"), (progress.device or "not reported yet", "")]
     if progress.device_memory:
         device.append((f", {words.size(progress.device_memory)}", ""))
-    if not view.trains:
+    if not view.trains and not progress.device:
         device = []
     facts: list[Span] = []
     if host is not None:
