@@ -1,4 +1,4 @@
-"""The lab's table, fault x verdict: ``python -m tests.bench_checks [WORD]``, a word of the names."""
+"""The lab's table, fault x verdict: ``python -m tests.bench_checks [WORD OF A NAME]``."""
 
 import sys
 

@@ -5,6 +5,7 @@ import itertools
 import socket
 import ssl
 import struct
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,9 @@ def _presenting(lab: Lab, **terms: Any) -> Iterator[Case]:
     """A server with the federation's own certificate, but for ``terms``."""
     names = terms.pop("names", (_HOST,))
     authority = of_federation(lab.folder, lab.coordinator.keys)
-    yield from _serving(lab, tls(context_of(authority.issue(*names, **terms)), servers.coordinator()))
+    yield from _serving(
+        lab, tls(context_of(authority.issue(*names, **terms)), servers.coordinator())
+    )
 
 
 def _serving(lab: Lab, handler: Handler) -> Iterator[Case]:
@@ -93,8 +96,6 @@ def purpose(lab: Lab) -> Iterator[Case]:
 @fault("only TLS 1.1", "tls-too-old")
 def too_old(lab: Lab) -> Iterator[Case]:
     files = of_federation(lab.folder, lab.coordinator.keys).issue(_HOST)
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # that is the fault
         context = context_of(files, lowest=ssl.TLSVersion.TLSv1, highest=ssl.TLSVersion.TLSv1_1)
@@ -119,12 +120,12 @@ def no_cipher(lab: Lab) -> Iterator[Case]:
 
 @fault("the coordinator runs without TLS", "tls-plain")
 def plain(lab: Lab) -> Iterator[Case]:
-    yield from _serving(lab, servers.http(servers.coordinator()))
+    yield from _serving(lab, servers.strict(servers.coordinator()))
 
 
 @fault("a captive portal", "tls-captive-page")
 def captive(lab: Lab) -> Iterator[Case]:
-    yield from _serving(lab, servers.http(servers.login))
+    yield from _serving(lab, servers.strict(servers.login))
 
 
 @fault("a block page in clear", "tls-captive-page")

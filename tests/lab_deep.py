@@ -45,9 +45,10 @@ def idle_silent(lab: Lab) -> Iterator[Case]:
       set known {{ type inet_service; flags dynamic,timeout; timeout 3s; }}
       chain lab {{
         type filter hook input priority 0; policy accept;
-        tcp dport {port} tcp flags & (syn|ack) == syn update @known {{ tcp sport timeout 3s }} accept
-        tcp dport {port} tcp sport @known update @known {{ tcp sport timeout 3s }} accept
-        tcp dport {port} drop
+        tcp dport != {port} accept
+        tcp flags & (syn|ack) == syn update @known {{ tcp sport timeout 3s }} accept
+        tcp sport @known update @known {{ tcp sport timeout 3s }} accept
+        drop
       }}
     """
     lab.namespace.do("nft", "-f", "-", text=f"table inet lab {{ {body} }}")

@@ -24,6 +24,7 @@ http {{
   fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
     listen 127.0.0.1:{port} ssl;
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate {certificate}; ssl_certificate_key {key};
     {limit}
     location / {{ {location} }}

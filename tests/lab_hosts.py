@@ -111,13 +111,13 @@ def empty_folder(lab: Lab) -> Iterator[Case]:
 @fault("the home's disk is full", "disk-full", also=("filesystem-memory", "config-broken"),
        needs=("root",))  # fmt: skip
 def full(lab: Lab) -> Iterator[Case]:
-    yield from _mounted(lab, "full", "size=4m", model_bytes=10_000_000)
+    yield from _mounted(lab, "full", "size=4m,mode=0700", model_bytes=10_000_000)
 
 
 @fault("the home is mounted read-only", "filesystem-read-only",
        also=("disk-full", "permissions-no-write", "config-broken"), needs=("root",))  # fmt: skip
 def read_only(lab: Lab) -> Iterator[Case]:
-    yield from _mounted(lab, "read-only", "ro", model_bytes=10_000_000)
+    yield from _mounted(lab, "read-only", "ro,mode=0700", model_bytes=10_000_000)
 
 
 @fault("/tmp forbids programs", "tmp-noexec", needs=("root",))

@@ -1,4 +1,4 @@
-"""The lab's name server: what it answers depends on the name alone. ``python -m tests.lab_names``."""
+"""The lab's name server: what it answers depends on the name alone."""
 
 import asyncio
 import socket
@@ -29,7 +29,9 @@ class Names(asyncio.DatagramProtocol):
         kind = struct.unpack_from(">H", data, end)[0]
         code = _SERVFAIL if name == "broken.test" else 0 if name in _ANSWERS else _NXDOMAIN
         found = _ANSWERS.get(name, []) if kind == 1 else []
-        head = struct.pack(">HHHHHH", *struct.unpack_from(">H", data), 0x8180 | code, 1, len(found), 0, 0)
+        head = struct.pack(
+            ">HHHHHH", *struct.unpack_from(">H", data), 0x8180 | code, 1, len(found), 0, 0
+        )
         records = b"".join(
             struct.pack(">HHHIH", 0xC00C, 1, 1, 5, 4) + socket.inet_aton(a) for a in found
         )

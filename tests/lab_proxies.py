@@ -66,21 +66,21 @@ def hangs_up(lab: Lab) -> Iterator[Case]:
 
 @fault("the proxy says nothing", "proxy-silent")
 def says_nothing(lab: Lab) -> Iterator[Case]:
-    with listening(lambda client: time.sleep(0.1) or client.recv(9999) and _wait(client)) as port:
+    with listening(_wait) as port:
         yield _through(lab, port)
 
 
 @fault("what is named as proxy is none", "proxy-foreign")
 def foreign(lab: Lab) -> Iterator[Case]:
-    with listening(lambda client: client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n") or _wait(client)) as port:
+    with listening(
+        lambda client: client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n") or _wait(client)
+    ) as port:
         yield _through(lab, port)
 
 
 @fault("a SOCKS proxy", "proxy-kind")
 def socks(lab: Lab) -> Iterator[Case]:
-    yield Case(
-        target=lab.target(_HOST), environment={"ALL_PROXY": "socks5://127.0.0.1:1080"}
-    )
+    yield Case(target=lab.target(_HOST), environment={"ALL_PROXY": "socks5://127.0.0.1:1080"})
 
 
 @fault("NO_PROXY names a network, and the proxy refuses", "proxy-exemption")

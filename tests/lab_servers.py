@@ -146,7 +146,7 @@ def of_federation(folder: Path, keys: Path) -> Authority:
 
 
 def weak_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+    return rsa.generate_private_key(public_exponent=65537, key_size=1024)
 
 
 def _general(name: str) -> x509.GeneralName:
@@ -157,6 +157,18 @@ def _general(name: str) -> x509.GeneralName:
 
 
 # Handlers.
+
+
+def strict(respond: Respond) -> Handler:
+    """HTTP in clear that refuses a TLS hello at once, as real servers do; ``http`` only waits."""
+
+    def handle(client: socket.socket) -> None:
+        if client.recv(1, socket.MSG_PEEK) == b"\x16":
+            client.sendall(answer(b"", status="400 Bad Request"))
+        else:
+            http(respond)(client)
+
+    return handle
 
 
 def context_of(

@@ -27,7 +27,8 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
     if _proxies.chosen(target.host, target.port, _proxies.variables()) is not None:
         yield _beside(inquiry)
         return
-    works, errors = [], []
+    works: list[tuple[str, float]] = []
+    errors: list[tuple[str, OSError, float]] = []
     for address in inquiry.addresses[:_ADDRESSES]:
         # Once one has answered or been silent, the others may not take long.
         timeout = _OTHER_SECONDS if works or errors else _wire.CONNECT_SECONDS
@@ -43,7 +44,6 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
         yield from _unused_proxies(inquiry)
         return
     address, seconds = works[0]
-    inquiry.round_trips.append(seconds)
     # What works comes first from here on.
     inquiry.addresses.sort(key=lambda a: a not in [w for w, _ in works])
     yield Finding(
