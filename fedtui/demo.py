@@ -167,8 +167,6 @@ def carry_out(made: Federation, alone: str, teller: "Teller") -> RunProgress:
                     remedy="Run the demo again with --keep and read the homes' logs.",
                 )
             break
-    for home in made.homes.values():
-        _await_end(home, run)
     return state.runs[run]
 
 
@@ -192,7 +190,10 @@ def _into(
 def _carry_out_all(made: Federation, teller: "Teller") -> tuple[dict[str, RoundEnded], RunProgress]:
     """Each site alone with the same budget, then all together."""
     alone = {name: carry_out(made, name, teller).history[-1] for name in made.homes}
-    return alone, carry_out(made, "", teller)
+    joint = carry_out(made, "", teller)
+    for home in made.homes.values():
+        _await_end(home, joint.run)
+    return alone, joint
 
 
 class Teller:

@@ -35,16 +35,21 @@ def tracking(tracker: Array) -> Iterator[None]:
         _tracker.reset(token)
 
 
+def tracker() -> Array | None:
+    """What layers measure into at this moment, for a layer that needs a way back of its own."""
+    return _tracker.get()
+
+
 def tap(measure: Measure, output: Array, *kept: Array) -> Array:
     """``output`` as it is; what ``measure`` says of it goes to the tracker, if there is one.
 
     Not for a layer that is called twice on one input, nor inside a loop over time: there the
     gradients must be added before they are squared.
     """
-    tracker = _tracker.get()
-    if tracker is None:
+    into = _tracker.get()
+    if into is None:
         return output
-    tapped: Array = _tap(measure, output, kept, tracker)
+    tapped: Array = _tap(measure, output, kept, into)
     return tapped
 
 

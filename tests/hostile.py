@@ -94,7 +94,9 @@ def push_raw(node: Node, raw_answer: Raw) -> None:
 
 
 @contextlib.contextmanager
-def playing(home: Home, answer: Answer) -> Iterator[list[BaseException]]:
+def playing(
+    home: Home, answer: Answer, *, on_trouble: Callable[[], None]
+) -> Iterator[list[BaseException]]:
     """Be the site of ``home`` and answer every message with ``answer(message, round, phase)``.
 
     Yields what went wrong in the playing itself; the caller asserts that it is empty.
@@ -133,8 +135,9 @@ def playing(home: Home, answer: Answer) -> Iterator[list[BaseException]]:
                     if error.code != "gone":  # the round was over before we answered
                         troubles.append(error)
                         return
-                except Exception as error:
+                except Exception as error:  # the test's own mistake: end the run, do not wait
                     troubles.append(error)
+                    on_trouble()
                     return
         node.close()
 

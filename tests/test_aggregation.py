@@ -20,6 +20,7 @@ from fedtui.flower.grid import Reply
 from fedtui.flower.strategy import judge_metrics, weighted_means
 from fedtui.flower.vectors import RefusedError
 from fedtui.study import Quorum
+from models import Manifest
 from tests import federation as fed
 from tests import hostile
 from tests.conftest import STRANGE
@@ -168,7 +169,9 @@ def test_the_order_in_which_sites_answer_or_are_named_changes_no_bit(trio: Feder
 
 def sound(message: Message) -> np.ndarray:
     """The joint model that came with a training message."""
-    return message.content["arrays"].to_numpy_ndarrays()[0]  # type: ignore[union-attr,no-any-return]
+    config = message.content.config_records["config"]
+    size = Manifest.from_json(json.loads(str(config["manifest"]))).size
+    return arrays.from_record(message.content.array_records["arrays"], size=size)
 
 
 def two_records(message: Message) -> Message:
@@ -247,7 +250,7 @@ def test_a_hostile_answer_is_refused_by_name_and_the_run_goes_on_with_the_others
 
     sites = (SITE, STRANGE)
     terms = fed.study(sites=sites, rounds=len(ATTACKS), quorum=Quorum(minimum_sites=1))
-    with hostile.playing(trio.homes[STRANGE], answer) as troubles:
+    with hostile.playing(trio.homes[STRANGE], answer, on_trouble=trio.idle) as troubles:
         ended = trio.run(terms)
 
     refused = [
@@ -292,7 +295,7 @@ def test_a_description_of_data_that_is_none_is_refused(
         return describe(message, **fields) if phase == "prepare" else hostile.failed(message)
 
     terms = fed.study(sites=(SITE, STRANGE), rounds=1, quorum=Quorum(minimum_sites=1))
-    with hostile.playing(trio.homes[STRANGE], answer) as troubles:
+    with hostile.playing(trio.homes[STRANGE], answer, on_trouble=trio.idle) as troubles:
         ended = trio.run(terms)
 
     assert not troubles

@@ -117,6 +117,7 @@ def test_two_hospitals_by_hand(folder: Path) -> None:
     watched = fedtui("watch", run, "--plain", home=vgr)
     status = json.loads(fedtui("status", "--json", home=vgr).stdout)
     late = fedtui("watch", "--json", home=vgr).stdout.splitlines()
+    environment = Path(f"/proc/{status['processes']['agent']}/environ").read_text()
     fedtui("down", home=halland)
     fedtui("down", home=vgr)
 
@@ -124,6 +125,8 @@ def test_two_hospitals_by_hand(folder: Path) -> None:
     assert status["run"]["state"] == "COMPLETED"
     assert status["run"]["round"] == 3
     assert set(status["coordinator"]["sites"]) == {"sahlgrenska", "halland"}
+    assert "FLWR_TELEMETRY_ENABLED=0" in environment  # nothing calls home
+    assert "FLWR_DISABLE_UPDATE_CHECK=1" in environment
     events = [json.loads(line) for line in late]
     assert [e["round"] for e in events if e["event"] == "RoundEnded"] == [1, 2, 3]
     assert events[0]["event"] == "RunSubmitted"

@@ -255,7 +255,7 @@ class Runs:
         strategy = JointAveraging(
             terms,
             first=first,
-            trained=trained and checkpoint.round > 0,
+            trained=self._examples(run, first) if trained and checkpoint.round > 0 else 0,
             spool=spool,
             append=self._append,
             on_model=lambda round, model: saver.submit(keep, round, model),
@@ -329,6 +329,17 @@ class Runs:
             for event in found
             if isinstance(event, events.CheckpointWritten) and event.run == run.id
         }
+
+    def _examples(self, run: Run, round: int) -> int:
+        """How many training examples stand behind a round's model, by the answers taken."""
+        answers = (record.event for record in self._journal.own(("AnswerReceived",)))
+        by_site = {
+            e.site: e.examples
+            for e in answers
+            if isinstance(e, events.AnswerReceived)
+            and (e.run, e.round, e.phase) == (run.id, round, "train")
+        }
+        return sum(by_site.values())
 
     def _last_round(self, run: Run) -> int:
         found = (record.event for record in self._journal.own(("RoundEnded",)))

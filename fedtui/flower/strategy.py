@@ -103,7 +103,8 @@ class JointAveraging(FedAvg):
     Args:
         terms: Of the run, with manifest and normalisation.
         first: The round that Flower's first round stands for; more than 1 after a resume.
-        trained: Whether round ``first`` is already aggregated, so that it only needs evaluating.
+        trained: Over how many examples round ``first`` is already aggregated, so that it only
+            needs evaluating; 0 if it is not.
         spool: Folder for updates while a round is under way.
         on_model: Called with round and joint model before evaluation: begins to make it durable.
             The round ends when that is done, so the disk works while the model travels.
@@ -114,7 +115,7 @@ class JointAveraging(FedAvg):
         terms: Terms,
         *,
         first: int,
-        trained: bool,
+        trained: int,
         spool: Path,
         append: Append,
         on_model: Callable[[int, Vector], Future[None]],
@@ -127,7 +128,7 @@ class JointAveraging(FedAvg):
         self._spool, self._append, self._on_model = spool, append, on_model
         self._grid: DirectGrid | None = None
         self._began = 0.0
-        self._examples = 0
+        self._examples = trained
         self._seconds: dict[str, float] = {}
         self._saving: Future[None] | None = None
 

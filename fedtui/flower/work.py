@@ -78,6 +78,9 @@ class Work:
     def begin(self, key: Key, vector: Vector | None) -> None:
         """Put the starting model where the trainer finds it, and clear older rounds away."""
         folder = self._folder / key.run
+        if not folder.exists():  # a coordinator has one run at a time: others are over
+            for other in self._folder.iterdir():
+                self.forget(other.name)
         folder.mkdir(mode=0o700, exist_ok=True)
         self._prune(folder, key.round)
         if vector is not None:
