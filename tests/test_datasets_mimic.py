@@ -1,0 +1,451 @@
+"""MIMIC-IV: the open demo, a made-up copy with every trap, and rows written by hand."""
+
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import datasets
+from datasets import Dataset, _cache, _synth
+from datasets._mimic_cohort import cohort
+from datasets._mimic_concepts import CONCEPTS
+from datasets._mimic_events import first_day
+from datasets._mimic_sites import DIRICHLET, HOSPITALS, UNITS, YEARS, in_common, sealed
+from datasets._mimic_tables import root
+from datasets._progress import watching
+from datasets._splits import SITES
+
+ROWS = 300
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDTUI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def demo() -> Path:
+    folder = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"), "mimic_iv_demo")
+    if not folder.is_dir():
+        pytest.skip(f"the MIMIC-IV demo is not in {folder}; set FEDTUI_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, _synth.Written]:
+    folder = tmp_path_factory.mktemp("made") / "mimic-iv-3.1"
+    return folder, _synth.write("mimic_iv", folder, rows=ROWS, seed=3)
+
+
+def sql(folder: Path, *tables: str) -> Iterator[sqlite3.Connection]:
+    """The tables in SQLite, as text: nothing of ours reads them."""
+    connection = sqlite3.connect(":memory:")
+    for table in tables:
+        plain = folder / f"{table}.csv"
+        data = (
+            plain.read_bytes()
+            if plain.exists()
+            else gzip.decompress((folder / f"{table}.csv.gz").read_bytes())
+        )
+        with io.StringIO(data.decode(), newline="") as file:
+            reader = csv.reader(file)
+            header = next(reader)
+            name = table.split("/")[1]
+            connection.execute(f"create table {name} ({', '.join(header)})")
+            marks = ", ".join("?" * len(header))
+            connection.executemany(f"insert into {name} values ({marks})", reader)
+    yield connection
+    connection.close()
+
+
+ATTRITION = """
+with known as (
+  select distinct i.stay_id, i.subject_id, i.intime, i.outtime, p.anchor_age, a.deathtime,
+         a.hospital_expire_flag as flag,
+         min(91, p.anchor_age + substr(a.admittime, 1, 4) - p.anchor_year) as age,
+         (julianday(i.outtime) - julianday(i.intime)) * 24 as hours,
+         (julianday(nullif(a.deathtime, '')) - julianday(i.intime)) * 24 as lived
+  from icustays i left join patients p on p.subject_id = i.subject_id
+                  left join admissions a on a.hadm_id = i.hadm_id)
+select count(*),
+       sum(anchor_age is not null),
+       sum(anchor_age is not null and outtime > intime),
+       sum(anchor_age is not null and outtime > intime and age >= 18),
+       sum(anchor_age is not null and outtime > intime and age >= 18 and hours >= 23.999999),
+       sum(anchor_age is not null and outtime > intime and age >= 18 and hours >= 23.999999
+           and (lived is null or lived >= 23.999999)),
+       sum((anchor_age is not null and outtime > intime and age >= 18 and hours >= 23.999999
+           and (lived is null or lived >= 23.999999)) * flag)
+from known
+"""
+
+
+@pytest.mark.parametrize("which", ["demo", "made"])
+def test_the_attrition_is_what_sql_counts(which: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(which)
+    folder = folder[0] if which == "made" else folder
+    (connection,) = [next(sql(folder, "icu/icustays", "hosp/patients", "hosp/admissions"))]
+
+    found = cohort(folder)
+
+    *left, died = connection.execute(ATTRITION).fetchone()
+    assert [loss.left for loss in found.attrition] == left
+    assert found.stays["died"].sum() == died
+
+
+def test_the_demo_has_117_stays_and_14_deaths(demo: Path) -> None:
+    data = datasets.load("mimic_iv", path=demo)
+
+    splits = (data.train, data.validation, data.test)
+    assert (sum(map(len, splits)), sum(int(s.y.sum()) for s in splits)) == (117, 14)
+    assert len(np.unique(np.concatenate([s.groups for s in splits]))) == 88
+    assert len(data.features) == 2 + 41 * 5 + 2
+    assert len(CONCEPTS) == 42
+
+
+def test_every_trap_is_laid_and_every_rule_loses_somebody(
+    made: tuple[Path, _synth.Written],
+) -> None:
+    folder, written = made
+    found = cohort(folder)
+
+    assert all(written.planted.values())
+    assert len(written.planted) >= 25
+    assert all(loss.stays for loss in found.attrition)
+    assert (len(found.stays), found.stays["died"].sum()) == (written.usable, written.cases)
+
+
+def test_heart_rate_and_lactate_of_the_first_day_are_what_sql_finds(
+    made: tuple[Path, _synth.Written],
+) -> None:
+    folder, _ = made
+    found = cohort(folder)
+    day = first_day(folder, found)
+    (db,) = [next(sql(folder, "icu/icustays", "icu/chartevents", "hosp/labevents"))]
+    db.execute("create index c on chartevents (stay_id, itemid)")
+    db.execute("create index l on labevents (subject_id, itemid)")
+    window = """
+      e.itemid = ? and e.valuenum <> '' and e.valuenum + 0 between ? and ?
+      and julianday(e.charttime) >= julianday(i.intime) - 0.25 - 1e-9
+      and julianday(e.charttime) < julianday(i.intime) + 1 - 1e-9
+      and (e.storetime = '' or julianday(e.storetime) <= julianday(i.intime) + 1 + 1e-9)"""
+    for table, key, name, item, low, high in (
+        ("chartevents", "stay_id", "heart_rate", "220045", 1, 300),
+        ("labevents", "subject_id", "lactate", "50813", 0.05, 50),
+    ):
+        number = [concept.name for concept in CONCEPTS].index(name)
+        rows = db.execute(
+            f"""select stay_id, min(v), avg(v), max(v) from (select distinct i.stay_id as stay_id,
+            e.charttime, e.valuenum + 0 as v from icustays i join {table} e on e.{key} = i.{key}
+            where {window}) group by stay_id""",
+            (item, low, high),
+        )
+        expected = {int(stay): values for stay, *values in rows}
+
+        for place, stay in enumerate(found.stays["stay_id"]):
+            got = day.table[place, number, :3]
+            want = expected.get(stay, [math.nan] * 3)
+            assert got == pytest.approx(want, rel=2e-4, nan_ok=True)  # a mean of rounded means
+
+
+def hand(folder: Path, *, chart: str = "", lab: str = "", output: str = "") -> Path:
+    """One hundred adults who stay from 06:00 for two days; events are of stay 3000."""
+    (folder / "hosp").mkdir(parents=True)
+    (folder / "icu").mkdir()
+    people = range(100)
+    files = {
+        "hosp/patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod\n"
+        + "".join(f"{1000 + n},M,{60 + n % 3},2150,2014 - 2016,\n" for n in people),
+        "hosp/admissions": "subject_id,hadm_id,admittime,dischtime,deathtime,"
+        "hospital_expire_flag\n"
+        + "".join(
+            f"{1000 + n},{2000 + n},2151-01-01 05:00:00,2151-01-09 05:00:00,,{n % 4 == 0:d}\n"
+            for n in people
+        ),
+        "icu/icustays": "subject_id,hadm_id,stay_id,first_careunit,last_careunit,intime,outtime,"
+        "los\n"
+        + "".join(
+            f"{1000 + n},{2000 + n},{3000 + n},Coronary Care Unit (CCU),x,"
+            f"2151-01-01 06:00:00,2151-01-0{3 + n % 2 * 2} 06:00:00,2.0\n"
+            for n in people
+        ),
+        "icu/chartevents": "stay_id,charttime,storetime,itemid,value,valuenum,valueuom\n" + chart,
+        "hosp/labevents": "subject_id,hadm_id,charttime,storetime,itemid,valuenum\n" + lab,
+        "icu/outputevents": "stay_id,charttime,storetime,itemid,value\n" + output,
+    }
+    for name, content in files.items():
+        (folder / f"{name}.csv").write_text(content)
+    return folder
+
+
+def first(data_path: Path, concept: str) -> list[float]:
+    """min, mean, max, last of stay 3000."""
+    day = first_day(data_path, cohort(data_path))
+    number = [c.name for c in CONCEPTS].index(concept)
+    return [float(value) for value in day.table[0, number]]
+
+
+def chart(item: int, *values: tuple[str, str], word: str = "", stored: str = "") -> str:
+    return "".join(f"3000,{time},{stored},{item},{word or v},{v},\n" for time, v in values)
+
+
+MORNING, NIGHT = "2151-01-01 07:00:00", "2151-01-02 05:59:00"
+CASES = {
+    "minimum, mean, maximum and last": (
+        chart(220045, (MORNING, "80"), (NIGHT, "90"), ("2151-01-01 09:00:00", "70")),
+        "heart_rate", [70, 80, 90, 90]),
+    "six hours before count": (
+        chart(220045, ("2151-01-01 00:00:00", "50"), ("2150-12-31 23:59:00", "99")),
+        "heart_rate", [50] * 4),
+    "the day's end does not": (
+        chart(220045, (MORNING, "50"), ("2151-01-02 06:00:00", "99")), "heart_rate", [50] * 4),
+    "what was stored later was not known": (
+        chart(220045, (MORNING, "50")) + chart(220045, (MORNING, "99"),
+              stored="2151-01-02 06:00:01"), "heart_rate", [50] * 4),
+    "a row twice is one": (
+        chart(220045, (MORNING, "50"), (MORNING, "50"), ("2151-01-01 08:00:00", "80")),
+        "heart_rate", [50, 65, 80, 80]),
+    "two devices at one time are their mean": (
+        chart(220179, (MORNING, "100")) + chart(220050, (MORNING, "120")), "systolic", [110] * 4),
+    "implausible is missing": (
+        chart(220045, (MORNING, "0"), (MORNING, "301")), "heart_rate", [math.nan] * 4),
+    "MAP -23 and 801": (
+        chart(220052, (MORNING, "-23"), (MORNING, "801"), (MORNING, "75")), "mean_pressure",
+        [75] * 4),
+    "Fahrenheit becomes Celsius": (chart(223761, (MORNING, "98.6")), "temperature", [37] * 4),
+    "Fahrenheit in the item for Celsius": (
+        chart(223762, (MORNING, "98.6"), (MORNING, "36.5")), "temperature", [36.5] * 4),
+    "oxygen as a share": (chart(223835, (MORNING, "0.4")), "fio2", [40] * 4),
+    "a tube is no answer": (
+        chart(223900, (MORNING, "1"), word="No Response-ETT"), "gcs_verbal", [math.nan] * 4),
+    "no answer is one": (
+        chart(223900, (MORNING, "1"), word="No Response"), "gcs_verbal", [1] * 4),
+    "only words": (chart(220045, (MORNING, ""), word="fast"), "heart_rate", [math.nan] * 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_chart_of_one_stay(tmp_path: Path, case: str) -> None:
+    rows, concept, expected = CASES[case]
+
+    found = first(hand(tmp_path / "m", chart=rows), concept)
+
+    assert found == pytest.approx(expected, nan_ok=True, abs=1e-3)  # rounded to 1/10,000
+
+
+def test_a_blood_value_without_an_admission_is_found_by_patient_and_time(tmp_path: Path) -> None:
+    lab = "1000,,2151-01-01 08:00:00,,50912,1.5\n1000,,2151-01-05 08:00:00,,50912,9.5\n"
+
+    assert first(hand(tmp_path / "m", lab=lab), "creatinine") == [1.5] * 4
+
+
+def test_irrigant_is_taken_from_the_urine_of_the_day(tmp_path: Path) -> None:
+    output = "".join(
+        f"3000,2151-01-01 {hour:02}:00:00,,{item},{value}\n"
+        for hour, item, value in (
+            (5, 226559, 9),
+            (6, 226559, 300),
+            (7, 227488, 100),
+            (7, 226559, 50),
+        )
+    )
+
+    assert first(hand(tmp_path / "m", output=output), "urine") == [250] * 4
+
+
+def test_a_series_has_each_hours_mean(tmp_path: Path) -> None:
+    rows = chart(
+        220045, ("2151-01-01 03:00:00", "50"), (MORNING, "60"), ("2151-01-01 07:30:00", "70")
+    )
+    data = datasets.load("mimic_iv_series", path=hand(tmp_path / "m", chart=rows))
+
+    assert data.gives == "series"
+    assert data.train.x.shape == (70, 24, 44)
+    pulse = [feature.name for feature in data.features].index("heart_rate")
+    splits = (data.train, data.validation, data.test)
+    (seen,) = [s.x[i, :, pulse] for s in splits for i in range(len(s)) if s.mask[i, :, pulse].any()]
+    assert seen[:3].tolist() == [50, 65, 0]
+    statistics = datasets.statistics(data.train)
+    assert statistics.count[0] == 70 * 24  # the age, in every hour
+    n = datasets.agree(statistics, data.features)
+    assert datasets.standardise(data.train, n).shape == data.train.x.shape
+
+
+def test_long_stays_are_those_of_more_than_three_days(tmp_path: Path) -> None:
+    data = datasets.load(
+        "mimic_iv_los", path=hand(tmp_path / "m", chart=chart(220045, (MORNING, "80")))
+    )
+
+    assert data.classes == ("3 days or less", "more than 3 days")
+    assert data.train.y.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_packed_unpacked_nested_and_reordered_copies_are_the_same(
+    made: tuple[Path, _synth.Written], tmp_path: Path
+) -> None:
+    folder, _ = made
+    there = tmp_path / "physionet.org" / "files" / "mimiciv" / "2.2"
+    for file in folder.rglob("*.csv.gz"):
+        with gzip.open(file, "rt", newline="") as source:
+            rows = [row[::-1] for row in csv.reader(source)]
+        (plain := there / file.relative_to(folder).with_suffix("")).parent.mkdir(
+            parents=True, exist_ok=True
+        )
+        with plain.open("w", newline="") as target:
+            csv.writer(target).writerows([rows[0], *rows[:0:-1]])
+
+    one = datasets.load("mimic_iv", path=folder)
+    other = datasets.load("mimic_iv", path=tmp_path / "physionet.org")
+
+    assert root(tmp_path / "physionet.org") == there
+    assert one.cohort_hash == other.cohort_hash
+    for split in ("train", "validation", "test"):  # to the bit, whatever the order of the rows
+        assert np.array_equal(getattr(one, split).x, getattr(other, split).x)
+        assert np.array_equal(getattr(one, split).y, getattr(other, split).y)
+
+
+def share(made: tuple[Path, _synth.Written], part: str) -> np.ndarray:
+    try:
+        data = datasets.load("mimic_iv", path=made[0], part=part, seed=7)
+    except datasets.DataError:  # an uneven site may be empty
+        return np.empty(0, dtype=np.int64)
+    return np.unique(np.concatenate([s.groups for s in (data.train, data.validation, data.test)]))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [UNITS, tuple(HOSPITALS), YEARS, ("1/3", "2/3", "3/3"),
+     ("dirichlet-1:1/2", "dirichlet-1:2/2"), tuple(f"dirichlet-0.1:{k}/5" for k in range(1, 6))],
+    ids=lambda parts: parts[0],
+)  # fmt: skip
+def test_sites_are_disjoint_can_prove_it_and_are_the_whole(
+    made: tuple[Path, _synth.Written], parts: tuple[str, ...]
+) -> None:
+    shares = [share(made, part) for part in parts]
+
+    tokens = [sealed(groups, key=b"0123456789abcdef") for groups in shares]
+    assert all(in_common(a, b) == 0 for i, a in enumerate(tokens) for b in tokens[:i])
+    assert in_common(tokens[0], sealed(shares[0], key=b"0123456789abcdef")) == len(shares[0])
+    assert in_common(tokens[0], sealed(shares[0], key=b"another key 1234")) == 0
+    assert np.array_equal(np.sort(np.concatenate(shares)), share(made, "all"))
+
+
+def test_small_alpha_makes_sites_unlike(made: tuple[Path, _synth.Written]) -> None:
+    def spread(alpha: str) -> float:
+        rates = [
+            len(share(made, part)) for part in DIRICHLET if part.startswith(f"dirichlet-{alpha}:")
+            and part.endswith("/5")
+        ]  # fmt: skip
+        return float(np.std(rates))
+
+    assert spread("0.1") > 2 * spread("100")
+    assert set(SITES) < set(datasets.parts("mimic_iv"))
+
+
+def test_what_was_read_is_kept_privately_and_read_again_only_if_it_changed(
+    made: tuple[Path, _synth.Written], tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(made[0], folder)
+    found = cohort(folder)
+
+    with (
+        pytest.raises(KeyboardInterrupt),
+        watching(
+            lambda what, _: (_ for _ in ()).throw(KeyboardInterrupt) if "lab" in what else None
+        ),
+    ):
+        first_day(folder, found)
+    (kept,) = _cache.folder().iterdir()
+    assert [file.name for file in kept.iterdir()] == ["icu_chartevents.parquet"]
+    before = (kept / "icu_chartevents.parquet").stat()
+    first_day(folder, found)
+    assert (kept / "icu_chartevents.parquet").stat().st_ino == before.st_ino  # not read again
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in kept.iterdir()} == {0o600}
+    os.utime(folder / "icu" / "chartevents.csv.gz", (1, 1))
+    first_day(folder, found)
+    assert len(list(_cache.folder().iterdir())) == 2
+    assert _cache.purge() > 0
+    assert not list(_cache.folder().iterdir())
+
+
+def test_progress_is_told(made: tuple[Path, _synth.Written]) -> None:
+    seen: list[tuple[str, float]] = []
+    with watching(lambda what, done: seen.append((what, done))):
+        first_day(made[0], cohort(made[0]))
+
+    assert [done for _, done in seen] == sorted(done for _, done in seen)
+    assert seen[0] == ("icu/chartevents", 0.0)
+    assert seen[-1][1] == 1.0
+
+
+def test_a_report_has_attrition_and_events_without_small_cells(demo: Path) -> None:
+    shown = datasets.inspect("mimic_iv", path=demo)
+
+    json.dumps(shown)
+    assert datasets.recognise(demo) == (
+        "mimic_iv", "mimic_iv_los", "mimic_iv_los_series", "mimic_iv_series"
+    )  # fmt: skip
+    assert (shown["rows"], shown["patients"]) == (117, 88)
+    assert shown["attrition"][4] == {
+        "rule": "it is shorter than 24 hours", "stays_out": 23, "stays": 117, "patients": 88
+    }  # fmt: skip
+    counts = [n for event in shown["events"].values() for n in event.values()]
+    assert all(n is None or n == 0 or n >= 10 for n in counts)
+
+
+def test_a_copy_is_checked_against_what_was_published(demo: Path, tmp_path: Path) -> None:
+    assert [v.file for v in datasets.check("mimic_iv", demo)] == ["hosp/labevents.csv"]
+
+    folder = hand(tmp_path / "m")
+    (folder / "icu" / "outputevents.csv").unlink()
+    found = {v.file: v for v in datasets.check("mimic_iv", folder)}
+    assert found["icu/outputevents.csv"].what == "it is missing"
+    assert not any(v.blocks for v in found.values())
+
+
+def test_tables_of_events_may_be_missing_but_not_all(demo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(demo, folder)
+    (folder / "icu" / "chartevents.csv.gz").unlink()
+    data = datasets.load("mimic_iv", path=folder)
+    pulse = [feature.name for feature in data.features].index("heart_rate_mean")
+    assert not data.train.mask[:, pulse].any()
+
+    (folder / "icu" / "outputevents.csv").unlink()
+    (folder / "hosp" / "labevents.csv.gz").unlink()
+    with pytest.raises(datasets.DataError, match=r"None of icu/chartevents\.csv\.gz"):
+        datasets.load("mimic_iv", path=folder)
+
+
+def learned(data: Dataset) -> float:
+    """Test AUROC of a ridge-penalised logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    n = datasets.agree(datasets.statistics(data.train), data.features)
+    model = LogisticRegression(C=0.01, max_iter=1000)
+    model.fit(datasets.standardise(data.train, n), data.train.y)
+    scores = model.predict_proba(datasets.standardise(data.test, n))[:, 1]
+    return float(roc_auc_score(data.test.y, scores))
+
+
+@pytest.mark.slow
+def test_a_simple_model_comes_near_the_best_there_is_and_not_above(tmp_path: Path) -> None:
+    written = _synth.write("mimic_iv", tmp_path / "m", rows=12_000, seed=1)
+
+    auroc = learned(datasets.load("mimic_iv", path=tmp_path / "m"))
+
+    # 240 cases in the test split: AUROC's standard error is .012 (Hanley and McNeil)
+    assert auroc == pytest.approx(written.bayes_auroc, abs=0.03)
