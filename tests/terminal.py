@@ -126,6 +126,12 @@ class Terminal:
         """Type."""
         os.write(self.process.fd, keys.encode())
 
+    def press_and_see(self, keys: str) -> None:
+        """Type, wait for what comes of it, and until that is all."""
+        self.press(keys)
+        select.select([self.process.fd], [], [], 0.5)
+        self.settle(0.1)
+
     def close(self) -> None:
         """Hang up: the program's terminal is gone."""
         if not self.process.closed:

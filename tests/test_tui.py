@@ -1,7 +1,9 @@
 """The dashboard by its keys, over real journals: what it knows, shows and leaves alone."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -149,6 +151,18 @@ async def test_a_held_display_stands_still_and_then_catches_up(tmp_path: Path) -
         assert "Round 1/10" in shown(pilot)
         await pilot.press("p")
         await until(pilot, lambda: "Round 2/10" in shown(pilot))
+
+
+async def test_a_journal_that_cannot_be_read_on_is_an_alarm_with_a_remedy(tmp_path: Path) -> None:
+    path = story.write(tmp_path / "journal.db", story.told(1))
+    app = Dashboard(Live(path))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "Round 1/10" in shown(pilot))
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("INSERT INTO record VALUES (999, 0, 'Tomorrow', '{}', x'00')")
+
+        await until(pilot, lambda: "FAIL" in shown(pilot))
+        assert "Record 999 of the journal cannot be read" in shown(pilot)
 
 
 async def test_the_palette_starts_an_action_by_its_name() -> None:

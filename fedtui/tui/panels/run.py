@@ -15,15 +15,16 @@ _SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5
 def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
     """Every site's state and numbers; ``most`` rows, around the chosen site."""
     inner = width - 4
+    more = max(0, min(4, (inner - 90) // 7))  # cells that a wide screen adds to each column
     columns = [
         Column(" SITE", 0),
-        Column("STATE", 12),
-        Column("ROUND", 5, ">"),
-        Column("STEP", 9, ">"),
-        Column("EX", 7, ">"),
-        Column("LOSS", 6, ">"),
-        Column(run.metric.upper()[:9], max(6, min(9, len(run.metric))), ">"),
-        Column("NEWS", 8, ">"),
+        Column("STATE", 12 + more),
+        Column("ROUND", 5 + more, ">"),
+        Column("STEP", 9 + more, ">"),
+        Column("EX", 7 + more, ">"),
+        Column("LOSS", 6 + more, ">"),
+        Column(run.metric.upper()[:9], max(6, min(9, len(run.metric))) + more, ">"),
+        Column("NEWS", 8 + more, ">"),
     ]
     everyone = list(run.sites.values())
     start = max(0, min(view.chosen - most // 2, len(everyone) - most))
@@ -62,6 +63,8 @@ def _row(view: View, run: RunProgress, site: SiteProgress, *, chosen: bool) -> l
     if run.over:
         state, role = ("- DONE", "dim") if run.state == "COMPLETED" else (f"- {run.state}", "dim")
     step = f"{site.step}/{site.steps}" if site.steps and not run.over else "--"
+    if len(step) > 9:  # five digits each do not fit
+        step = f"{100 * site.step // site.steps}%"
     if not site.news:
         news = "--"
     elif run.over:
