@@ -113,8 +113,10 @@ def playing(
         node.heartbeat()
 
     def play() -> None:
-        node = Node(membership, key)
-        with Link(membership, site=name, key=key) as link:
+        with (
+            contextlib.closing(Node(membership, key)) as node,
+            Link(membership, site=name, key=key) as link,
+        ):
             attach(link, node)
             ready.set()
             while not over.is_set():
@@ -139,7 +141,6 @@ def playing(
                     troubles.append(error)
                     on_trouble()
                     return
-        node.close()
 
     ready = threading.Event()
     thread = threading.Thread(target=play, daemon=True)
