@@ -79,10 +79,12 @@ class Dashboard(ThinApp, inherit_bindings=False):
         self._view = View(
             progress=Progress(),
             live=isinstance(source, Live),
+            reading=True,
             readonly=readonly,
             glyphs=text.ASCII if ascii else text.UNICODE,
         )
         self._held: View | None = None
+        self._undecided = True
         self._records: deque[Record] = deque(maxlen=_KEPT_RECORDS)
         self._inbox: SimpleQueue[Delivery] = SimpleQueue()
         pause = _SSH_SECONDS if terminal.over_ssh(os.environ) else _LOCAL_SECONDS
@@ -161,9 +163,15 @@ class Dashboard(ThinApp, inherit_bindings=False):
         self._follower.caught_up.wait(_FIRST_SECONDS)
         self._collect()
         self._view = replace(self._view, host=self._look())
-        if self.progress.run:
-            self._frame.page = self._pages[actions.ROUNDS]
+        self._open()
         return self._frame
+
+    def _open(self) -> None:
+        """Turn to Rounds as soon as a run is known, unless the operator was faster."""
+        if self._undecided and self.progress.run:
+            self._frame.page = self._pages[actions.ROUNDS]
+            self._undecided = False
+        self._undecided = self._undecided and self._view.reading
 
     def on_mount(self) -> None:
         """Ages move and the host is looked at every few seconds."""
@@ -176,6 +184,7 @@ class Dashboard(ThinApp, inherit_bindings=False):
     def on_news(self) -> None:
         """A snapshot, or several: the last one is drawn."""
         self._collect()
+        self._open()
         self.redraw()
 
     def tick(self) -> None:
@@ -199,6 +208,7 @@ class Dashboard(ThinApp, inherit_bindings=False):
             self.redraw(note="")
 
     def _turn(self, name: str) -> None:
+        self._undecided = False
         self._frame.page = self._pages[name]
         self.redraw()
 

@@ -72,10 +72,10 @@ class View:
     @property
     def news(self) -> str:
         """When the last record was written: an age during a run, else the time of day."""
-        if not self.progress.seq:
-            return "no news yet"
         if self.reading:
             return f"reading {words.count(self.progress.seq)}"
+        if not self.progress.seq:
+            return "no news yet"
         if self.running:
             ago = words.age(self.now - self.progress.time)
             return "news now" if ago == "now" else f"news {ago} ago"

@@ -33,7 +33,7 @@ def header(view: View, width: int) -> Line:
     roles = "+".join(r for r in progress.roles) if width >= 100 else ""
     start = [
         (" fedtui  " if width >= 100 else " ", "bar"),
-        (progress.site or ("no site" if view.live else "a run's log"), "bar-strong"),
+        (progress.site or _nameless(view), "bar-strong"),
         (f" ({roles})" if roles else "", "bar"),
     ]
     middle = [
@@ -51,6 +51,12 @@ def header(view: View, width: int) -> Line:
         start[1] = (text.cut(name, max(4, len(name) - over), "~"), "bar-strong")
     gap = width - text.length((*start, *middle, *ends))
     return text.fit((*start, *middle, (" " * max(0, gap), "bar"), *ends), width)
+
+
+def _nameless(view: View) -> str:
+    if not view.live:
+        return "a run's log"
+    return "fedtui" if view.reading else "no site"
 
 
 def attention(view: View, width: int) -> Line:

@@ -23,6 +23,8 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
             ("Log", "REPLAY", "dim", f"an exported log {whose}"),
             *([_run_step(view)] if run else []),
         ]
+    if not progress.roles and view.reading:
+        return [("Journal", "WAIT", "wait", "being read from its beginning")]
     if not progress.roles:
         return [("Site", "NEXT", "wait", "no site here yet: fedtui init NAME")]
     found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
