@@ -31,6 +31,7 @@ def check(
 ) -> None:
     """Name what is wrong with the link or this host, and what to ask for."""
     from fedtui import checks
+    from fedtui.operations import findings as records_of
 
     place = home_of(home)
     here = place if place.settings.exists() else None
@@ -44,7 +45,7 @@ def check(
             line = json.dumps(checks.to_json(changed)) if json_ else checks.changes(changed)
             typer.echo(line)
         return
-    findings = checks.run(target, home=here, deep=deep)
+    findings = records_of.check(here, target, deep=deep)
     if json_:
         print_json(checks.to_json(findings))
     else:

@@ -119,6 +119,32 @@ class LinkChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LinkChecked(Event):
+    """A site's checks came to something else than before; every site sees the same words.
+
+    Attributes:
+        findings: 'STATE code' by the check's name.
+        unwell: Meaning and remedy of what is not OK, by the check's name.
+    """
+
+    site: str
+    findings: dict[str, str]
+    unwell: dict[str, str]
+
+    @property
+    def level(self) -> str:  # type: ignore[override]
+        """Anything that is not well is a warning."""
+        return "WARN" if self.unwell else "INFO"
+
+    @property
+    def sentence(self) -> str:
+        if not self.unwell:
+            return f"{self.site} checked its link: all {len(self.findings)} checks are well."
+        told = "; ".join(f"{check}: {words}" for check, words in self.unwell.items())
+        return f"{self.site} checked its link: {told}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SiteSeen(Event):
     """The coordinator began or ceased to hear a site."""
 

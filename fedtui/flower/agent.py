@@ -22,7 +22,7 @@ from typing import Any
 from flwr.app import Context, Message, RecordDict
 from flwr.app import Error as FlowerError
 
-from fedtui import __version__, events, keys, processes, site
+from fedtui import __version__, checks, events, keys, processes, site
 from fedtui import study as studies
 from fedtui.errors import OperatorError, TrustError
 from fedtui.flower import crash
@@ -33,10 +33,13 @@ from fedtui.flower.release import Exit
 from fedtui.flower.work import Key, Work
 from fedtui.flower.workbench import Workbench
 from fedtui.journal import Journal
+from fedtui.operations import findings
 from fedtui.processes import Lock
 from fedtui.site import Home
 
 REPORT_SECONDS = 1.0
+CHECK_SECONDS = 8.0  # while a run is under way: a link that goes bad is named within 10 s
+IDLE_CHECK_SECONDS = 120.0
 REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
 STOCK_POLL_SECONDS = 0.5  # a stock SuperLink has no request that waits for work
@@ -84,6 +87,7 @@ class Agent:
         self._current: SiteClient | None = None
         self._key = key
         self._head_of = ""  # the run whose round this site has just finished
+        self._told = self._journal.head()[0]  # the last record of our checks that others know
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
@@ -105,6 +109,7 @@ class Agent:
         threading.Thread(target=self._beat_for_ever, name="heartbeat", daemon=True).start()
         if not self._stock:
             threading.Thread(target=self._report_for_ever, name="report", daemon=True).start()
+            threading.Thread(target=self._check_for_ever, name="checks", daemon=True).start()
         try:
             self._serve()
         finally:
@@ -269,9 +274,14 @@ class Agent:
             "progress": events.to_fields(self._exit.progress(progress)) if progress else None,
             "after": None if own else self._journal.last_origin(),
         }
+        checked = self._journal.own(("LinkChecked",), self._told)
+        if checked:
+            body["checked"] = events.to_fields(checked[-1].event)
         answer = self._link.post("/fedtui/report", body, timeout=REPORT_TIMEOUT_SECONDS)
         if self._head_of == run:
             self._head_of = ""
+        if checked:
+            self._told = checked[-1].seq
         if news := list(_news(answer.get("news"))):
             self._journal.append_all(news)
 
@@ -281,6 +291,17 @@ class Agent:
         signature = keys.sign_head(self._key, site=self._site.name, at=at, head=head.hex())
         public = keys.public_bytes(self._key.public_key()).decode()
         return {"run": run, "at": at, "head": head.hex(), "key": public, "signature": signature}
+
+    def _check_for_ever(self) -> None:
+        """Repeat the cheap checks: often while a run is under way, else now and then."""
+        idle = 0.0
+        while True:
+            time.sleep(CHECK_SECONDS)
+            idle += CHECK_SECONDS
+            if self._state["state"] == "waiting" and idle < IDLE_CHECK_SECONDS:
+                continue
+            idle = 0.0
+            findings.record(self._home, checks.cheap(home=self._home), self._journal)
 
     def _beat_for_ever(self) -> None:
         while True:

@@ -28,7 +28,7 @@ from fedtui.study import PROTOCOL
 NEWS = (
     "RunSubmitted", "RunResumed", "RunPaused", "PhaseStarted", "TrainingProgressed",
     "AnswerReceived", "AnswerRefused", "SitesAwaited", "CheckpointWritten", "RoundEnded",
-    "RunEnded", "SiteSeen", "HeadWitnessed",
+    "RunEnded", "SiteSeen", "HeadWitnessed", "LinkChecked",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500
 # Bytes, the first prefix that fits; Flower's objects are 5 MB chunks, and the echo measures those.
@@ -125,6 +125,10 @@ class Routes:
             if isinstance(event, events.TrainingProgressed) and event.site == site:
                 self._journal.append(event)
         self._witness(site, body.get("head"))
+        if (checked := body.get("checked")) and site != self._site:
+            event = events.accept(checked)
+            if isinstance(event, events.LinkChecked) and event.site == site:
+                self._journal.append(event)
         if body.get("after") is None:
             return {"news": [], "epoch": self.epoch}
         records = self._journal.own(NEWS, int(body["after"]), limit=_NEWS_AT_ONCE)
