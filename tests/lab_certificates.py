@@ -195,3 +195,15 @@ def flaky(lab: Lab) -> Iterator[Case]:
                 servers.relay(lab.port)(client)
 
     yield from _serving(lab, handle)
+
+
+@fault("the federation's authority expired", "tls-authority-expired")
+def old_authority(lab: Lab) -> Iterator[Case]:
+    old = Authority(lab.folder, "fedtui federation of yore", ends=-0.5)
+    with listening(tls(context_of(old.issue(_HOST)), servers.coordinator())) as port:
+        yield Case(target=lab.target(_HOST, port, authority=old.pem))
+
+
+@fault("the invitation's authority is damaged", "tls-no-authority")
+def damaged(lab: Lab) -> Iterator[Case]:
+    yield Case(target=lab.target(_HOST, authority="-----BEGIN CERTIFICATE-----\n"))

@@ -56,6 +56,13 @@ def no_key(lab: Lab) -> Iterator[Case]:
         yield Case(target=None, home=home, options=_LOCAL)
 
 
+@fault("the authority in federation.toml is damaged", "config-authority")
+def no_authority(lab: Lab) -> Iterator[Case]:
+    with _copy(lab, "damaged") as home:
+        home.membership.write_text('address = "127.0.0.1:1"\nauthority = "none"\n')
+        yield Case(target=None, home=home, options=_LOCAL)
+
+
 @fault("others can read the key", "permissions-open")
 def open_key(lab: Lab) -> Iterator[Case]:
     with _copy(lab, "open") as home:

@@ -72,11 +72,13 @@ def listening(handler: Handler, *, host: str = "127.0.0.1") -> Iterator[int]:
 class Authority:
     """A certificate authority of any name, and what it issues."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, ends: float = 3650.0) -> None:
         self._folder, self._count = folder, 0
         self._key = ec.generate_private_key(ec.SECP384R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.pem = self._sign(self._name, self._key.public_key(), [], authority=True)[1].decode()
+        self.pem = self._sign(self._name, self._key.public_key(), [], ends=ends, authority=True)[
+            1
+        ].decode()
 
     def issue(
         self,

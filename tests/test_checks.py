@@ -14,7 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtui import checks, operations
-from fedtui.checks import Finding, State, _proxies, _run, cpu, device, disk, filesystem, linger
+from fedtui.checks import (
+    Finding,
+    State,
+    _proxies,
+    _run,
+    cpu,
+    device,
+    disk,
+    filesystem,
+    linger,
+    proxy,
+)
 from fedtui.checks import clock as clocks
 from fedtui.checks import memory as memories
 from fedtui.checks import terminal as terminals
@@ -255,10 +266,17 @@ def test_traps_in_no_proxy_are_what_other_programs_would_understand() -> None:
 
 
 def test_a_password_in_a_proxy_address_is_never_shown() -> None:
-    proxy = _proxies.Proxy(url="http://me:secret@proxy.test:3128", named_by="HTTPS_PROXY")
+    named = _proxies.Proxy(url="http://me:secret@proxy.test:3128", named_by="HTTPS_PROXY")
 
-    assert proxy.shown == "http://proxy.test:3128"
-    assert proxy.authorization
+    assert named.shown == "http://proxy.test:3128"
+    assert named.authorization
+
+
+def test_an_agent_started_under_another_proxy_is_pointed_out() -> None:
+    other = _proxies.Proxy(url="http://proxy.test:3128", named_by="HTTPS_PROXY")
+
+    assert list(proxy._compared(other, other)) == []
+    assert [f.code for f in proxy._compared(None, other)] == ["proxy-agent-differs"]
 
 
 # Judgements.

@@ -9,7 +9,7 @@ from tests import federation as fed
 from tests.federation import SITE, Federation, records
 
 _CHECKS, _AT_ONCE = 100, 2
-_ROUNDS = 40
+_ROUNDS = 24
 _NEWS = (
     events.RequestRefused, events.SiteSeen, events.AnswerRefused, events.SitesAwaited,
     events.PhaseStarted, events.AnswerReceived, events.RoundEnded, events.ProcessStarted,
@@ -40,7 +40,7 @@ def test_a_hundred_checks_in_mid_round_change_nothing(trio: Federation) -> None:
 
     assert state == "RUNNING", "the run was over before the checks were: give it more rounds"
     assert looked.outcome == quiet.outcome == "completed"
-    assert fed.weights(looked) == fed.weights(quiet) or _same_numbers(trio, quiet.run, looked.run)
+    assert fed.weights(looked) == fed.weights(quiet)
     assert _kinds(trio, looked_after) == _kinds(trio, quiet_after, until=looked_after)
     assert {f.check: f.state for f in done[-1]}["identity"] is State.OK
     assert all(f.code != "agent-link-down" for findings in done for f in findings)
@@ -66,9 +66,3 @@ def test_the_cheap_look_is_the_link_alone(trio: Federation) -> None:
 def _kinds(trio: Federation, after: int, until: int | None = None) -> Counter[str]:
     found = records(trio.coordinator, *_NEWS, after=after)
     return Counter(type(e).__name__ for r, e in found if until is None or r.seq <= until)
-
-
-def _same_numbers(trio: Federation, one: str, other: str) -> bool:
-    ended = {r: [e.metrics for _, e in records(trio.coordinator, events.RoundEnded, run=r)]
-             for r in (one, other)}  # fmt: skip
-    return ended[one] == ended[other]

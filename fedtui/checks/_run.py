@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Collection, Iterator
 
 from fedtui.checks import Check, Finding, State, load, names
-from fedtui.checks._inquiry import IDLE_SECONDS, MODEL_BYTES, Inquiry
+from fedtui.checks._inquiry import IDLE_SECONDS, Inquiry
 from fedtui.checks._target import Target, from_home
+from fedtui.checks._told import model_bytes as bytes_of_model
 from fedtui.errors import OperatorError
 from fedtui.site import Home
 
@@ -69,7 +70,7 @@ def run(
     home: Home | None = None,
     deep: bool = False,
     idle_seconds: float = IDLE_SECONDS,
-    model_bytes: int = MODEL_BYTES,
+    model_bytes: int | None = None,
     only: Collection[str] | None = None,
 ) -> list[Finding]:
     """Every check that applies, from inside to outside.
@@ -80,6 +81,7 @@ def run(
         home: The site's home, for local checks and for the signed echo.
         deep: Also measure idle limits, packet size, loss, jitter and bandwidth: about a minute,
             and some megabytes each way.
+        model_bytes: Size of the study's model; None takes what the journal tells of the last one.
         only: Names of the checks to run, with what they build on.
 
     Harmless to a run under way: handshakes, GET /fedtui/hello and signed echoes, nothing else.
@@ -92,7 +94,11 @@ def run(
     chosen = _ordered(only)
     skipped = {name: f for name, c in chosen.items() if (f := _not_now(name, c, target, deep))}
     inquiry = Inquiry(
-        target=target, home=home, deep=deep, idle_seconds=idle_seconds, model_bytes=model_bytes
+        target=target,
+        home=home,
+        deep=deep,
+        idle_seconds=idle_seconds,
+        model_bytes=bytes_of_model(home) if model_bytes is None else model_bytes,
     )
     course = _Course(inquiry, {name: c for name, c in chosen.items() if name not in skipped})
     found = course.run(_DEEP_LONGEST + idle_seconds if deep else LONGEST)

@@ -80,6 +80,16 @@ def _dates(inquiry: Inquiry, certificate: Presented, error: ssl.SSLError) -> Fin
         time.strftime("%Y-%m-%d", time.gmtime(t)) for t in (certificate.begins, certificate.ends)
     )
     theirs = inquiry.hello.server_time if inquiry.hello else None
+    if certificate.holds_at(time.time()):
+        return _refused(
+            inquiry,
+            "tls-authority-expired",
+            "the authority's dates",
+            error,
+            "The server's certificate is valid, but the federation's authority above it is not, by "
+            "this host's clock.",
+            "Compare the clocks; else the coordinator must set up the federation anew.",
+        )
     expired = time.time() > certificate.ends
     if theirs is not None and certificate.holds_at(theirs):
         return _refused(

@@ -170,10 +170,17 @@ def to_proxy(proxy: Proxy, *, timeout: float, segment: int = 0) -> socket.socket
 
 
 def trusting(target: Target) -> ssl.SSLContext:
-    """What the agent trusts: TLS 1.2 or newer, the federation's authority and nobody else."""
+    """What the agent trusts: TLS 1.2 or newer, the federation's authority and nobody else.
+
+    Raises:
+        ValueError: the authority is not a certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=target.authority)
+    try:
+        context.load_verify_locations(cadata=target.authority)
+    except ssl.SSLError as error:
+        raise ValueError("the authority is not a certificate") from error
     return context
 
 

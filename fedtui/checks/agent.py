@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from fedtui import processes
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
+from fedtui.checks._told import last
 from fedtui.errors import OperatorError
 from fedtui.events import WorkAnswered
-from fedtui.journal import Journal, Record
 from fedtui.site import Home
 
 NEEDS: tuple[str, ...] = ()
-AFTER: tuple[str, ...] = ()
+AFTER = ("config", "leftovers")
 NETWORK = False
 DEEP = False
 
@@ -51,7 +51,7 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
             code="agent-ok",
             measured=measured,
             threshold=_LIMIT,
-            meaning=f"The agent is {_NODE}. {_last(home)}",
+            meaning=f"The agent is {_NODE}. {_exchanged(home)}",
         )
     elif link == "starting":
         yield Finding(
@@ -73,22 +73,12 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
         )
 
 
-def _last(home: Home) -> str:
+def _exchanged(home: Home) -> str:
     """What the journal tells of the last Flower message that went both ways."""
-    try:
-        book = Journal(home.journal, source="viewer")
-    except OperatorError:
-        return ""
-    try:
-        records: list[Record] = book.own(("WorkAnswered",))
-    except OperatorError:
-        return ""
-    finally:
-        book.close()
-    event = records[-1].event if records else None
-    if not isinstance(event, WorkAnswered):
+    record = last(home, WorkAnswered)
+    if record is None or not isinstance(record.event, WorkAnswered):
         return "No work has come yet."
-    ago = time.time() - records[-1].time
+    event, ago = record.event, time.time() - record.time
     return (
         f"Its last Flower message was answered {ago:.0f} s ago: {event.bytes_received} bytes in "
         f"{event.seconds.get('pull', 0.0):.2f} s, {event.bytes_sent} bytes out in "

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
-from fedtui.errors import OperatorError
+from fedtui.checks._told import last
 from fedtui.events import DeviceReported
-from fedtui.journal import Journal
 
 NEEDS: tuple[str, ...] = ()
 AFTER: tuple[str, ...] = ()
@@ -61,17 +60,6 @@ def judge(drivers: list[str], reported: DeviceReported | None) -> Finding:
 
 
 def _reported(inquiry: Inquiry) -> DeviceReported | None:
-    if inquiry.home is None or not inquiry.home.journal.exists():
-        return None
-    try:
-        book = Journal(inquiry.home.journal, source="viewer")
-    except OperatorError:
-        return None
-    try:
-        records = book.own(("DeviceReported",))
-    except OperatorError:
-        return None
-    finally:
-        book.close()
-    last = records[-1].event if records else None
-    return last if isinstance(last, DeviceReported) else None
+    record = last(inquiry.home, DeviceReported)
+    event = record.event if record else None
+    return event if isinstance(event, DeviceReported) else None

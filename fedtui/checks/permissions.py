@@ -41,12 +41,14 @@ def _judged(home: Home) -> Finding:
         )
     owner = home.path.stat().st_uid
     if owner != os.geteuid():
-        return _failed(
-            "permissions-owner",
-            f"{home.path} belongs to user {owner}, this is user {os.geteuid()}: new "
-            "files would be unreadable to the other.",
-            "Run fedtui as the user who owns the home (sudo -u).",
-            8,
+        return Finding(
+            state=State.WARN,
+            code="permissions-owner",
+            measured=f"user {owner}, this is user {os.geteuid()}",
+            threshold=_PRIVATE,
+            meaning=f"{home.path} belongs to another user than this one: files made by one would "
+            "be unreadable to the other.",
+            remedy="Run fedtui as the user who owns the home (sudo -u).",
         )
     for path in (home.path, home.keys, *_private(home)):
         if not path.exists():

@@ -30,6 +30,18 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
                 continue
             yield _tls_faults.named(inquiry, error)
             return
+        except ValueError:  # after OSError: a refused certificate is both
+            yield Finding(
+                state=State.FAIL,
+                code="tls-no-authority",
+                measured="not a certificate",
+                threshold=_LIMIT,
+                meaning="What the invitation or federation.toml holds as the federation's "
+                "authority is no certificate: nobody can be trusted with it.",
+                remedy="Ask the coordinator's operator for a new invitation, and join with it.",
+                exit_code=5,
+            )
+            return
     if cut:
         yield Finding(
             state=State.WARN,
