@@ -29,7 +29,7 @@ from fedtui.tui.sources import Follower, Live, Source
 from fedtui.tui.thin import ThinApp
 from fedtui.tui.view import View
 
-_KEPT_RECORDS = 10_000  # for Logs; about 8 MB
+_KEPT_RECORDS = 5_000  # for Logs; about 6 MB
 _AGE_SECONDS = 5.0  # no clock of the dashboard is faster: an idle screen sends nothing
 _LOCAL_SECONDS, _SSH_SECONDS = 0.2, 0.5  # between two snapshots
 _FIRST_SECONDS = 0.15  # how long the first frame may wait for the journal

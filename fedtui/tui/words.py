@@ -104,9 +104,10 @@ def state(site: SiteProgress) -> tuple[str, str]:
 
 def remaining(run: RunProgress) -> str:
     """What is left of a run, from the rounds so far; empty before the first has ended."""
-    if run.over or run.seconds_a_round is None:
+    rounds = run.rounds - len(run.history)
+    if run.over or run.seconds_a_round is None or not rounds:
         return ""
-    return f"{span((run.rounds - len(run.history)) * run.seconds_a_round)} left"
+    return f"{span(rounds * run.seconds_a_round)} left"
 
 
 def waiting(run: RunProgress, now: float) -> tuple[str, ...]:

@@ -113,7 +113,9 @@ def way(view: View) -> Panel:
 
 def _next(known: Sequence[tuple[str, str, str, str]]) -> str:
     todo = next((name for name, word, _, _ in known if word in ("NEXT", "FAIL")), "")
-    return f"next: {todo.lower()}" if todo else "nothing to do"
+    if todo:
+        return f"next: {todo.lower()}"
+    return "" if any(word == "WAIT" for _, word, _, _ in known) else "nothing to do"
 
 
 def way_narrow(view: View, width: int) -> Panel:

@@ -19,7 +19,7 @@ _ABOUT = {
     "of training, the metric that on the site's own test examples. In charts the joint model is "
     "o, each site has its own sign.",
     actions.LOGS: "Every event as a sentence. The journal keeps all of them; the screen the last "
-    "ten thousand ('fedtui logs' reads the rest).",
+    "five thousand ('fedtui logs' reads the rest).",
 }
 
 
