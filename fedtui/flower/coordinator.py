@@ -4,6 +4,7 @@ Everything that must last is on disk: roster, runs, checkpoints, journal. After 
 finds unfinished runs in its journal and goes on with them by itself, under the same run id.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -83,6 +84,7 @@ class Coordinator:
             ),
         )
         server.config.load()
+        gc.freeze()  # what is here stays: the collector, called between pushes, skips it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         order_socket = processes.take_orders(self._home, "coordinator", orders, self._journal)
         processes.keep_supervised(self._home)
