@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tests import lab_servers as servers
 from tests.federation import free_port
 from tests.lab import Case, Lab, fault
 from tests.lab_servers import listening, relay
@@ -76,6 +77,19 @@ def loss(lab: Lab) -> Iterator[Case]:
 def jitter(lab: Lab) -> Iterator[Case]:
     with listening(relay(lab.port, jitter=0.4)) as port:
         yield Case(target=lab.target("127.0.0.1", port), options=_deep("jitter"))
+
+
+@fault("a gateway welcomes a body and then refuses it", "body-limit")
+def late_limit(lab: Lab) -> Iterator[Case]:
+    def respond(method: str, path: bytes, size: int = 0) -> bytes:
+        if size > 1 << 20:
+            return servers.answer(b"", status="413 Content Too Large")
+        return servers.coordinator()(method, path)
+
+    files = servers.of_federation(lab.folder, lab.coordinator.keys).issue("127.0.0.1")
+    with listening(servers.tls(servers.context_of(files), respond, sized=True)) as port:
+        target = lab.target("127.0.0.1", port)
+        yield Case(target=target, home=lab.site, options=_deep("bandwidth"))
 
 
 @fault("8 Mbit/s for a model of 100 MB", "bandwidth-low", needs=("root", "tc"))

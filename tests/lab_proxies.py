@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 from tests.federation import free_port
 from tests.lab import Case, Lab, fault
-from tests.lab_servers import connect_proxy, listening
+from tests.lab_servers import (
+    Authority,
+    connect_proxy,
+    context_of,
+    interceptor,
+    listening,
+    page,
+    strict,
+)  # fmt: skip
 
 _HOST = "127.0.0.2"  # 127.0.0.1 never goes through a proxy
 
@@ -123,6 +131,28 @@ def unset(lab: Lab) -> Iterator[Case]:
             environment={"HTTP_PROXY": f"http://127.0.0.1:{port}"},
             inside=True,
         )
+
+
+@fault("the proxy opens the tunnel and inspects TLS", "tls-intercepted")
+def inspecting(lab: Lab) -> Iterator[Case]:
+    box = Authority(lab.folder, "Hospital Proxy CA").issue(_HOST)
+    with (
+        listening(interceptor(context_of(box), lab.port)) as inner,
+        listening(connect_proxy(to=inner)) as port,
+    ):
+        yield _through(lab, port)
+
+
+@fault("the proxy opens the tunnel and shows a page", "tls-captive-page")
+def showing(lab: Lab) -> Iterator[Case]:
+    with listening(strict(page)) as inner, listening(connect_proxy(to=inner)) as port:
+        yield _through(lab, port)
+
+
+@fault("a SOCKS-only port is named as HTTP proxy", "proxy-closed")
+def socks_as_http(lab: Lab) -> Iterator[Case]:
+    with listening(lambda client: client.recv(4096) and None) as port:
+        yield _through(lab, port)
 
 
 def _tinyproxy(lab: Lab, line: str, *, port: int | None = None) -> Iterator[Case]:

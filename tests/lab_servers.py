@@ -23,7 +23,7 @@ from fedtui import __version__
 from fedtui.study import PROTOCOL
 
 Handler = Callable[[socket.socket], None]
-Respond = Callable[[str, bytes], bytes]
+Respond = Callable[..., bytes]  # of method, path and, where wanted, the body's size
 
 
 @contextlib.contextmanager
@@ -186,12 +186,12 @@ def context_of(
     return context
 
 
-def tls(context: ssl.SSLContext, respond: Respond) -> Handler:
+def tls(context: ssl.SSLContext, respond: Respond, *, sized: bool = False) -> Handler:
     """HTTPS with ``context``, answering as ``respond`` says."""
-    return lambda client: http(respond)(context.wrap_socket(client, server_side=True))
+    return lambda client: http(respond, sized=sized)(context.wrap_socket(client, server_side=True))
 
 
-def http(respond: Respond) -> Handler:
+def http(respond: Respond, *, sized: bool = False) -> Handler:
     """HTTP/1.1 with keep-alive; an announced body is welcomed and then waited for."""
 
     def handle(client: socket.socket) -> None:
@@ -205,7 +205,8 @@ def http(respond: Respond) -> Handler:
                         client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 if length and len(stream.read(length)) < length:
                     return
-                client.sendall(respond(first.split()[0].decode(), first.split()[1]))
+                method, path = first.split()[0].decode(), first.split()[1]
+                client.sendall(respond(method, path, *([length] if sized else [])))
 
     return handle
 
@@ -302,8 +303,16 @@ def interceptor(context: ssl.SSLContext, port: int) -> Handler:
     return handle
 
 
-def connect_proxy(refuse: Callable[[str, int], str | None] = lambda _, __: None) -> Handler:
-    """An HTTP proxy for CONNECT; ``refuse`` returns an answer's head, or None to let through."""
+def connect_proxy(
+    refuse: Callable[[str, int], str | None] = lambda _, __: None, *, to: int = 0, login: str = ""
+) -> Handler:
+    """An HTTP proxy for CONNECT.
+
+    Args:
+        refuse: Returns an answer's head, or None to let through.
+        to: A port of loopback where every tunnel ends instead of where it was asked to.
+        login: Basic credentials that it wants, in base64.
+    """
 
     def handle(client: socket.socket) -> None:
         head = b""
@@ -314,10 +323,13 @@ def connect_proxy(refuse: Callable[[str, int], str | None] = lambda _, __: None)
             head += piece
         host, _, port = head.split()[1].decode().rpartition(":")
         refusal = refuse(host, int(port))
+        if login and f"Basic {login}".encode() not in head:
+            refusal = "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic"
         if refusal is not None:
             client.sendall(f"HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n".encode())
             return
-        with socket.create_connection((host.strip("[]"), int(port))) as server:
+        there = ("127.0.0.1", to) if to else (host.strip("[]"), int(port))
+        with socket.create_connection(there) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             copy_both(client, server)
 

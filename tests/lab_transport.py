@@ -82,3 +82,23 @@ def prohibited(lab: Lab) -> Iterator[Case]:
 @fault("the host is absent", "tcp-absent", needs=ROOT)
 def absent(lab: Lab) -> Iterator[Case]:
     yield Case(target=lab.within("198.51.100.77"), inside=True)
+
+
+@fault("nft's plain reject", "tcp-prohibited", needs=ROOT)
+def plain_reject(lab: Lab) -> Iterator[Case]:
+    with lab.namespace.filtering(f"tcp dport {lab.namespace.port} reject"):
+        yield Case(target=lab.within(), inside=True)
+
+
+@fault("a firewall rejects by ICMPv6", "tcp-prohibited", needs=ROOT)
+def prohibited_six(lab: Lab) -> Iterator[Case]:
+    rule = f"tcp dport {lab.namespace.port} reject with icmpv6 type admin-prohibited"
+    with lab.namespace.filtering(f"meta nfproto ipv6 {rule}"):
+        yield Case(target=lab.within("::1"), inside=True)
+
+
+@fault("a router knows no way", "tcp-no-network", needs=ROOT)
+def no_network(lab: Lab) -> Iterator[Case]:
+    rule = f"tcp dport {lab.namespace.port} reject with icmp type net-unreachable"
+    with lab.namespace.filtering(rule):
+        yield Case(target=lab.within(), inside=True)

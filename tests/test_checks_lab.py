@@ -63,6 +63,13 @@ def _proxied(lab: Lab) -> Iterator[Case]:
 
 
 @contextmanager
+def _login(lab: Lab) -> Iterator[Case]:
+    with listening(connect_proxy(login="bWU6c2VjcmV0")) as port:  # me:secret
+        named = {"ALL_PROXY": f"http://me:secret@127.0.0.1:{port}"}
+        yield Case(target=lab.target("127.0.0.2"), home=lab.site, environment=named)
+
+
+@contextmanager
 def _distant(lab: Lab) -> Iterator[Case]:
     with listening(relay(lab.port, seconds=0.15)) as port:
         yield Case(target=lab.target("127.0.0.1", port), home=lab.site)
@@ -89,7 +96,8 @@ def _lazy(lab: Lab) -> Iterator[Case]:
 
 _PROFILES: list[tuple[str, Callable[[Lab], AbstractContextManager[Case]], bool, int]] = [
     ("direct", _direct, False, 4),
-    ("proxy", _proxied, False, 4),
+    ("proxy", _proxied, False, 3),
+    ("proxy-with-login", _login, False, 1),
     ("300-ms", _distant, False, 3),
     ("IPv6", _six, False, 3),
     ("1-percent-loss", _lossy, True, 3),

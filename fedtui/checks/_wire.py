@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Self
 
 from fedtui import keys
-from fedtui.checks import _proxies
+from fedtui.checks import _icmp, _proxies
 from fedtui.checks._inquiry import Hello, Inquiry
 from fedtui.checks._proxies import Proxy
 from fedtui.checks._target import Target
@@ -122,7 +122,7 @@ def dial(address: str, port: int, *, timeout: float, segment: int = 0) -> socket
     """A direct TCP connection to an IP address.
 
     Raises:
-        OSError: it does not open.
+        OSError: it does not open; RejectedError where a router says why.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     sock = socket.socket(family)
@@ -130,10 +130,14 @@ def dial(address: str, port: int, *, timeout: float, segment: int = 0) -> socket
         if segment:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         sock.settimeout(timeout)
+        _icmp.listen(sock)
         sock.connect((address, port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError:
+    except OSError as error:
+        rejected = _icmp.rejection(sock)
         sock.close()
+        if rejected is not None:
+            raise rejected from error
         raise
     return sock
 

@@ -23,6 +23,14 @@ _WARN, _FAIL = 60.0, 600.0  # seconds a round
 _LIMIT = f"below {_WARN:.0f} s a round for sending the model both ways (fedtui)"
 
 
+class _TooLargeError(Exception):
+    """A body of ``size`` bytes was answered with 413."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
 def check(inquiry: Inquiry) -> Iterator[Finding]:
     """Send and fetch signed echoes for some seconds each."""
     if not inquiry.echo or inquiry.home is None:
@@ -38,6 +46,9 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
         with _wire.session(inquiry) as session:
             up = _rate(session, own.name, key, upwards=True)
             down = _rate(session, own.name, key, upwards=False)
+    except _TooLargeError as error:
+        yield _limited(inquiry, error.size)
+        return
     except (OSError, http.client.HTTPException) as error:
         yield Finding(
             state=State.UNKNOWN,
@@ -64,12 +75,30 @@ def _rate(session: Session, name: str, key: PrivateKey, *, upwards: bool) -> flo
             headers=_wire.signed(key, site=name, body=body),
             timeout=4 * _SECONDS,
         )
+        if answer.status == 413:
+            raise _TooLargeError(size)
         if answer.status != 200:
             raise http.client.HTTPException(f"HTTP {answer.status}")
         rate = size / answer.seconds
         size = min(_LARGEST, 2 * size)
         if time.monotonic() + size / rate > until:
             return rate
+
+
+def _limited(inquiry: Inquiry, size: int) -> Finding:
+    """A gateway that welcomed an announced body, and then refused it."""
+    return Finding(
+        state=State.FAIL,
+        code="body-limit",
+        measured=f"{size >> 10} KiB refused",
+        value=float(size),
+        unit="B",
+        threshold="6 MiB (Flower 1.41 sends 5 MB chunks)",
+        meaning="Something in between limits the size of requests (HTTP 413); models would not "
+        "get through.",
+        remedy="Ask for a limit of 8 MB: client_max_body_size 8m in nginx, or its like.",
+        ticket=ticket(inquiry, "allow request bodies of 8 MB", f"HTTP 413 to {size} bytes"),
+    )
 
 
 def _judged(inquiry: Inquiry, up: float, down: float) -> Finding:

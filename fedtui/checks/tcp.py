@@ -1,10 +1,10 @@
 """Whether a TCP connection opens, and if not, who says no."""
 
-import errno
 import time
 from collections.abc import Iterator
 
 from fedtui.checks import Finding, State, _proxies, _wire
+from fedtui.checks._icmp import RejectedError
 from fedtui.checks._inquiry import Inquiry
 from fedtui.checks._ticket import ticket
 
@@ -16,7 +16,6 @@ DEEP = False
 _ADDRESSES = 4  # of a name with many; enough to see one that is dead
 _OTHER_SECONDS = 1.0
 _BESIDE_PROXY_SECONDS = 0.5  # only to compare; the proxy carries the link
-_NEIGHBOUR_SECONDS = 1.0  # ICMP comes in a round trip; ARP gives up after 3 s
 _OTHERS = (443, 80)  # is anybody there at all? Asked only when our own port is silent
 _SOME = "connection accepted (TCP handshake)"
 
@@ -82,35 +81,8 @@ def _named(inquiry: Inquiry, address: str, error: OSError, seconds: float) -> Fi
             "balancer in between.",
             "Give the ticket to the network team.",
         )
-    if error.errno == errno.ENETUNREACH:
-        return _failed(
-            inquiry,
-            "tcp-no-network",
-            "network unreachable",
-            seconds,
-            f"A router reports that it knows no way to {address}.",
-            "Ask the network team for a route.",
-        )
-    if error.errno in (errno.EHOSTUNREACH, errno.EACCES, errno.EPERM):
-        if seconds < _NEIGHBOUR_SECONDS:
-            return _failed(
-                inquiry,
-                "tcp-prohibited",
-                "rejected by ICMP",
-                seconds,
-                f"A firewall or router on the way to {address} rejects packets to port "
-                f"{target.port} and says so.",
-                "Give the ticket to the network team: the rule exists, and needs an exception.",
-            )
-        return _failed(
-            inquiry,
-            "tcp-absent",
-            "no such neighbour",
-            seconds,
-            f"{address} should be on a network of this host's neighbourhood, and nobody there "
-            "has that address: the host is off, or the address is wrong.",
-            "Ask the coordinator's operator whether the host is up and has this address.",
-        )
+    if isinstance(error, RejectedError):
+        return _rejected(inquiry, address, error, seconds)
     if isinstance(error, TimeoutError):
         return _silent(inquiry, address, seconds)
     return Finding(
@@ -120,6 +92,39 @@ def _named(inquiry: Inquiry, address: str, error: OSError, seconds: float) -> Fi
         meaning=f"Connecting to {address} failed in a way we do not know.",
         remedy="Give the evidence to the network team.",
         ticket=ticket(inquiry, f"open outbound TCP to {target.address}", f"connect: {error}"),
+    )
+
+
+def _rejected(inquiry: Inquiry, address: str, error: RejectedError, seconds: float) -> Finding:
+    """A router or firewall said no, and why, in an ICMP message."""
+    port, said = inquiry.dialled.port, f"{error.message} from {error.router}"
+    if error.reason == "prohibited":
+        return _failed(
+            inquiry,
+            "tcp-prohibited",
+            said,
+            seconds,
+            f"{error.router} rejects packets to {address} port {port} and says so: a firewall "
+            "rule, at this host, on the way or at the other end.",
+            "Give the ticket to the network team: the rule exists, and needs an exception.",
+        )
+    if error.reason == "network":
+        return _failed(
+            inquiry,
+            "tcp-no-network",
+            said,
+            seconds,
+            f"{error.router} reports that it knows no way to {address}.",
+            "Ask the network team for a route.",
+        )
+    return _failed(
+        inquiry,
+        "tcp-absent",
+        said,
+        seconds,
+        f"{error.router} reports that nobody has the address {address} in the network where it "
+        "should be: the host is off, or the address is wrong.",
+        "Ask the coordinator's operator whether the host is up and has this address.",
     )
 
 
