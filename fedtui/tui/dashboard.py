@@ -301,7 +301,8 @@ class Dashboard(ThinApp, inherit_bindings=False):
         self._write("txt", shown + "\n", "copied, and written to")
 
     def action_write(self) -> None:
-        self._write("svg", self.export_screenshot(title=f"fedtui {self.page.name}"), "written to")
+        picture = files.offline(self.export_screenshot(title=f"fedtui {self.page.name}"))
+        self._write("svg", picture, "written to")
 
     def _write(self, kind: str, content: str, said: str) -> None:
         name = f"fedtui-{self.page.name}-{time.strftime('%Y%m%d-%H%M%S')}.{kind}"

@@ -1,8 +1,14 @@
 """Files that an operator asks for from the screen."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+
+def offline(picture: str) -> str:
+    """Textual's SVG without the fonts that it would fetch from a server."""
+    return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 
 def write(name: str, content: str, folders: Iterable[Path]) -> Path | None:

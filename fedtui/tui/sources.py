@@ -4,13 +4,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from fedtui import events
 from fedtui.errors import DataError, UsageError
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal, Record, parse_line
 from fedtui.progress import Progress, fold
 
 _LOOK_SECONDS = 0.2  # an idle look is one query that touches no disk
@@ -174,16 +172,8 @@ def read_log(path: Path) -> list[Record]:
 
 def _record(path: Path, number: int, text: str) -> Record:
     try:
-        fields = json.loads(text)
-        return Record(
-            seq=fields["seq"],
-            time=datetime.fromisoformat(fields["time"]).timestamp(),
-            source=fields["source"],
-            origin=fields["origin"],
-            event=events.from_fields(fields),
-            hash=bytes.fromhex(fields["hash"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        return parse_line(json.loads(text))[0]
+    except (ValueError, TypeError, DataError) as error:
         raise DataError(
             f"{path}, line {number}: not a record of fedtui's log.",
             remedy="Give a log that 'fedtui export' or '--json' wrote, whole.",
