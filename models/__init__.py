@@ -99,7 +99,7 @@ class Model(Protocol):
     """What a module in this folder offers.
 
     Attributes:
-        EATS: What ``Dataset.gives`` must be, or each of several: 'table', 'series', 'image'.
+        EATS: What ``Dataset.gives`` must be, or each of several: 'table', 'series', 'images'.
         Config: Frozen dataclass of settings with defaults; refuses wrong values by ModelError.
     """
 
@@ -115,8 +115,8 @@ class Model(Protocol):
         What it is called with follows ``gives``:
 
         - 'table': x float32 [batch, features];
-        - 'series': x float32 [batch, time, features], and bool of that shape, True where measured;
-        - 'image': uint8 [batch, height, width, 3], and the metadata float32 [batch, features],
+        - 'series': x float32 [batch, hours, features], and bool of that shape, True where measured;
+        - 'images': uint8 [batch, height, width, 3], and the metadata float32 [batch, features],
           which may have no column.
 
         Every Param lies in a layer of ``models._layers``, which know their per-example gradients.

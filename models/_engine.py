@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Training, _inputs, _metrics
+from models import Manifest, ModelError, Training, _inputs, _metrics, _pretrained
 from models._program import BLOCK, Course, Program, State, program
 
 __all__ = ["Engine", "Evaluated", "Trained", "Training", "use_cache"]
@@ -128,9 +128,21 @@ class Engine:
         """What this site keeps for itself between rounds, in order; empty for most models."""
         return self._program.local
 
-    def initial(self) -> Vector:
-        """Parameters before the first round, float32 [parameters], from the study's seed alone."""
-        return np.array(self._program.initial(np.uint32(self._seed)))
+    def initial(self, pretrained: Path | None = None) -> Vector:
+        """Parameters before the first round, float32 [parameters], from the study's seed alone.
+
+        Args:
+            pretrained: A safetensors file of torchvision or timm, for an image model.
+
+        Raises:
+            ModelError: the file's weights do not fit this model.
+        """
+        vector = np.array(self._program.initial(np.uint32(self._seed)))
+        if pretrained is None:
+            return vector
+        return _pretrained.load(
+            pretrained, model=self._model, manifest=self.manifest, vector=vector
+        )
 
     def train(
         self,

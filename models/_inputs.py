@@ -13,13 +13,14 @@ Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 def prepare(split: Split, gives: str, scale: Scale | None) -> Any:
     """The arrays that ``Model.build`` names for ``gives``; the first axis is the examples.
 
+    Images are read from disk here, once, and stay uint8.
+
     Args:
         scale: Mean and deviation of each feature; None takes the values as they are.
     """
-    if gives == "image":
-        table = split.table if scale is None else standardise(split, scale)
-        return split.x, table
     x = split.x if scale is None else standardise(split, scale)
+    if split.pictures is not None:
+        return split.pictures.take(np.arange(len(split))), x
     return (x, split.mask) if gives == "series" else x
 
 

@@ -8,10 +8,19 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
+SPECIFICITIES = (0.9, 0.95)
+"""At which the sensitivity is measured: a screening clinic's and a busy ward's false alarms."""
+
+BINS = 10  # of the calibration error, each with as many examples as the next
+
 
 def measure(y: Labels, log_probabilities: NDArray[np.float32]) -> dict[str, float | None]:
-    """The metrics of one split by name: loss, accuracy, balanced_accuracy, brier; for two classes
-    also auroc and auprc. None where a metric is not defined: no examples, or one class only.
+    """The metrics of one split by name. None where a metric is not defined: no examples, or one
+    class only.
+
+    Always loss, accuracy, balanced_accuracy and brier; for two classes also auroc, auprc,
+    sensitivity_at_90 and sensitivity_at_95 (per cent specificity), calibration_slope and
+    calibration_error.
 
     Args:
         y: int32 [examples], the true class.
@@ -29,6 +38,12 @@ def measure(y: Labels, log_probabilities: NDArray[np.float32]) -> dict[str, floa
         score = logs[:, 1] - logs[:, 0]  # the logit: it still ranks where probabilities are 1.0
         metrics["auroc"] = lambda: auroc(y, score)
         metrics["auprc"] = lambda: auprc(y, score)
+        for specificity in SPECIFICITIES:
+            metrics[f"sensitivity_at_{specificity * 100:.0f}"] = lambda specificity=specificity: (
+                sensitivity(y, score, specificity=specificity)
+            )
+        metrics["calibration_slope"] = lambda: calibration_slope(y, score)
+        metrics["calibration_error"] = lambda: calibration_error(y, np.exp(logs[:, 1]))
     return {name: metric() if len(y) else None for name, metric in metrics.items()}
 
 
@@ -70,9 +85,7 @@ def auroc(y: Labels, score: Floats) -> float | None:
     controls = len(y) - cases
     if not cases or not controls:
         return None
-    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(count) - (count - 1) / 2)[place]  # tied scores share their mean rank
-    wins = ranks[y == 1].sum() - cases * (cases + 1) / 2
+    wins = ranks(score)[y == 1].sum() - cases * (cases + 1) / 2
     return float(wins / (cases * controls))
 
 
@@ -81,8 +94,84 @@ def auprc(y: Labels, score: Floats) -> float | None:
     cases = int((y == 1).sum())
     if not cases or cases == len(y):
         return None
-    levels, place = np.unique(-score, return_inverse=True)  # from the highest score down
+    found, flagged = _flagged(y, score)
+    gained = np.diff(found, prepend=0)
+    return float((found / flagged * gained).sum() / cases)
+
+
+def sensitivity(y: Labels, score: Floats, *, specificity: float) -> float | None:
+    """Largest share of cases found by a threshold that leaves at least ``specificity`` of the
+    controls in peace, in [0, 1]; None without both.
+    """
+    cases = int((y == 1).sum())
+    controls = len(y) - cases
+    if not cases or not controls:
+        return None
+    found, flagged = _flagged(y, score)
+    allowed = flagged - found <= (1 - specificity) * controls + 1e-9  # rounding of 0.1 x 10
+    return float(found[allowed].max(initial=0) / cases)
+
+
+def calibration_slope(y: Labels, score: Floats) -> float | None:
+    """Factor on the logits, with an offset, under which the outcomes are most likely.
+
+    1 is calibrated, below 1 too extreme, above 1 too timid. None without both classes, where all
+    scores are the same, and where the scores separate the classes, as the factor is then infinite.
+
+    References:
+        Cox, Two Further Applications of a Model for Binary Regression, Biometrika 45, 1958.
+    """
+    case, control = score[y == 1], score[y == 0]
+    if not len(case) or not len(control) or np.ptp(score) == 0:
+        return None
+    if case.min() >= control.max() or case.max() <= control.min():
+        return None
+    deviation = score.std()
+    x = np.stack([np.ones_like(score), (score - score.mean()) / deviation], axis=1)
+    weights = np.zeros(2)
+    for _ in range(50):  # Newton; a handful suffices unless the classes hardly overlap
+        p = 1 / (1 + np.exp(-np.clip(x @ weights, -500, 500)))
+        slope = x.T @ (y - p)
+        curve = (x * (p * (1 - p))[:, None]).T @ x
+        step = np.linalg.lstsq(curve, slope, rcond=None)[0]
+        weights += step * min(1.0, 5 / max(np.abs(step).max(), 1e-300))
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(weights[1] / deviation)
+
+
+def calibration_error(y: Labels, probability: Floats, *, bins: int = BINS) -> float:
+    """Mean distance of predicted and observed frequency over bins of equal counts, in [0, 1].
+
+    Examples with one probability lie in one bin. A bin weighs as much as it has examples.
+
+    References:
+        Nixon et al., Measuring Calibration in Deep Learning, CVPRW 2019 (adaptive bins).
+    """
+    place = _equal_bins(probability, bins)
+    count = np.bincount(place)
+    gap = np.bincount(place, weights=probability) - np.bincount(place, weights=y)
+    return float(np.abs(gap[count > 0]).sum() / len(y))
+
+
+def ranks(score: Floats) -> Floats:
+    """Places from 1, in ascending order; equal scores share their mean place."""
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    found: Floats = (np.cumsum(count) - (count - 1) / 2)[place]
+    return found
+
+
+def _flagged(y: Labels, score: Floats) -> tuple[Floats, Floats]:
+    """Cases found and examples flagged at each threshold, from the highest score down."""
+    levels, place = np.unique(-score, return_inverse=True)
     found = np.bincount(place, weights=(y == 1), minlength=len(levels))
-    flagged = np.bincount(place, minlength=len(levels))
-    precision = np.cumsum(found) / np.cumsum(flagged)
-    return float((precision * found).sum() / cases)
+    flagged = np.bincount(place, minlength=len(levels)).astype(np.float64)
+    return np.cumsum(found), np.cumsum(flagged)
+
+
+def _equal_bins(score: Floats, bins: int) -> NDArray[np.int64]:
+    """A bin for each example, from 0: as even as ties allow."""
+    _, place, count = np.unique(score, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - count / 2  # of each value's examples, in ascending order
+    binned: NDArray[np.int64] = np.minimum(middle * bins // len(score), bins - 1).astype(np.int64)
+    return binned[place]

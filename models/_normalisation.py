@@ -1,0 +1,131 @@
+"""Normalisation of image channels that federates.
+
+Averaging the running statistics of batch normalisation over sites mixes scanners and skins that
+differ. So channels are normalised within an example ('group'), by statistics that stay as the
+pretrained weights have them ('frozen'), or by each site's own ('local').
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from models._layers import Affine, Frozen, Local, Statistic
+
+Kind = Literal["group", "frozen", "local"]
+
+_EPSILON = 1e-5  # PyTorch's, so that its weights fit
+_MOMENTUM = 0.1  # a batch's weight in the running statistics, likewise
+
+
+def normalisation(kind: Kind, channels: int, *, scale: float = 1.0) -> "GroupNorm | BatchNorm":
+    """A layer of that kind, from [batch, height, width, channels] to the same."""
+    if kind == "group":
+        return GroupNorm(channels, scale=scale)
+    return (FrozenNorm if kind == "frozen" else LocalNorm)(channels, scale=scale)
+
+
+class GroupNorm(nnx.Module):
+    """Mean 0 and variance 1 within an example, over groups of at least 8 channels.
+
+    References:
+        Wu and He, Group Normalization, ECCV 2018.
+        Hsieh et al., The Non-IID Data Quagmire of Decentralized ML, ICML 2020, section 5.
+    """
+
+    def __init__(self, channels: int, *, scale: float) -> None:
+        fitting = (n for n in range(32, 0, -1) if channels % n == 0 and channels // n >= 8)
+        self.groups = next(fitting, 1)
+        self.affine = Affine(channels, scale=scale)
+
+    def __call__(self, x: Array, real: Array | None = None) -> Array:
+        """[batch, height, width, channels] to the same; the moments are taken in float32."""
+        del real
+        wide = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
+        mean = wide.mean(axis=(1, 2, 4), keepdims=True)
+        spread = jnp.square(wide - mean).mean(axis=(1, 2, 4), keepdims=True)
+        even = (wide - mean) * jax.lax.rsqrt(spread + _EPSILON)
+        return self.affine(even.reshape(x.shape).astype(x.dtype))
+
+
+class BatchNorm(nnx.Module):
+    """What the two kinds share: the statistics that every site starts from, never trained."""
+
+    def __init__(self, channels: int) -> None:
+        self.mean = Frozen(jnp.zeros((channels,)))
+        self.variance = Frozen(jnp.ones((channels,)))
+
+    def __call__(self, x: Array, real: Array | None = None) -> Array:
+        """[batch, height, width, channels] to the same; ``real`` is given while training."""
+        raise NotImplementedError
+
+
+class FrozenNorm(BatchNorm):
+    """Batch normalisation whose statistics stay as they came; factor and offset are trained.
+
+    Examples do not see each other, so it also serves DP-SGD.
+    """
+
+    def __init__(self, channels: int, *, scale: float) -> None:
+        super().__init__(channels)
+        self.affine = Affine(channels, scale=scale)
+
+    def __call__(self, x: Array, real: Array | None = None) -> Array:
+        """[batch, height, width, channels] to the same."""
+        del real
+        mean, variance = jax.lax.stop_gradient((self.mean[...], self.variance[...]))
+        return self.affine(_even(x, mean, variance))
+
+
+class LocalNorm(BatchNorm):
+    """FedBN: factor, offset and running statistics belong to the site and never leave it.
+
+    They are kept as what the site adds to the shared start, so that a site that has not trained
+    computes what the pretrained weights do.
+
+    References:
+        Li et al., FedBN: Federated Learning on Non-IID Features via Local BN, ICLR 2021.
+    """
+
+    def __init__(self, channels: int, *, scale: float) -> None:
+        super().__init__(channels)
+        self.scale = Frozen(jnp.full((channels,), scale))
+        self.bias = Frozen(jnp.zeros((channels,)))
+        self.own_scale, self.own_bias = Local(jnp.zeros((channels,))), Local(jnp.zeros((channels,)))
+        self.own_mean = Statistic(jnp.zeros((channels,)))
+        self.own_variance = Statistic(jnp.zeros((channels,)))
+
+    def __call__(self, x: Array, real: Array | None = None) -> Array:
+        """[batch, height, width, channels] to the same; padding is in no statistic."""
+        start = jax.lax.stop_gradient(
+            tuple(part[...] for part in (self.mean, self.variance, self.scale, self.bias))
+        )
+        own = jax.lax.stop_gradient((self.own_mean[...], self.own_variance[...]))
+        mean, variance = start[0] + own[0], start[1] + own[1]
+        if real is not None:
+            running = mean, variance
+            mean, variance, values = _moments(x, real)
+            share = jnp.where(values > 1, _MOMENTUM, 0.0)
+            unbiased = variance * values / jnp.maximum(values - 1, 1)
+            self.own_mean[...] = running[0] + share * (mean - running[0]) - start[0]
+            self.own_variance[...] = running[1] + share * (unbiased - running[1]) - start[1]
+        scale = start[2] + self.own_scale[...].astype(jnp.float32)
+        bias = start[3] + self.own_bias[...].astype(jnp.float32)
+        factor = scale * jax.lax.rsqrt(variance + _EPSILON)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def _even(x: Array, mean: Array, variance: Array) -> Array:
+    factor = jax.lax.rsqrt(variance + _EPSILON)
+    return (x * factor - mean * factor).astype(x.dtype)
+
+
+def _moments(x: Array, real: Array) -> tuple[Array, Array, Array]:
+    """Mean and variance by channel over real examples, and over how many values, in float32."""
+    wide, weight = x.astype(jnp.float32), real[:, None, None, None].astype(jnp.float32)
+    values = weight.sum() * x.shape[1] * x.shape[2]
+    mean = (wide * weight).sum(axis=(0, 1, 2)) / jnp.maximum(values, 1)
+    variance = (jnp.square(wide - mean) * weight).sum(axis=(0, 1, 2)) / jnp.maximum(values, 1)
+    return mean, variance, values
