@@ -13,7 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests import lab_servers as servers
 from tests.lab import Case, Lab, fault
-from tests.lab_servers import Authority, Handler, context_of, listening, of_federation, tls
+from tests.lab_authority import Authority, of_federation, weak_key
+from tests.lab_servers import Handler, context_of, listening, tls
 
 _HOST = "127.0.0.1"
 
@@ -85,7 +86,7 @@ def wrong_name(lab: Lab) -> Iterator[Case]:
 
 @fault("the certificate's key is weak", "tls-weak-key")
 def weak(lab: Lab) -> Iterator[Case]:
-    yield from _presenting(lab, key=servers.weak_key())
+    yield from _presenting(lab, key=weak_key())
 
 
 @fault("the certificate is a client's", "tls-wrong-purpose")

@@ -7,6 +7,7 @@ from typing import Any
 from tests import lab_servers as servers
 from tests.federation import free_port
 from tests.lab import Case, Lab, fault
+from tests.lab_authority import of_federation
 from tests.lab_servers import listening, relay
 
 _HAPROXY = """
@@ -86,7 +87,7 @@ def late_limit(lab: Lab) -> Iterator[Case]:
             return servers.answer(b"", status="413 Content Too Large")
         return servers.coordinator()(method, path)
 
-    files = servers.of_federation(lab.folder, lab.coordinator.keys).issue("127.0.0.1")
+    files = of_federation(lab.folder, lab.coordinator.keys).issue("127.0.0.1")
     with listening(servers.tls(servers.context_of(files), respond, sized=True)) as port:
         target = lab.target("127.0.0.1", port)
         yield Case(target=target, home=lab.site, options=_deep("bandwidth"))

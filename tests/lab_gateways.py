@@ -12,7 +12,8 @@ from fedtui.site import Home
 from tests import lab_servers as servers
 from tests.federation import free_port
 from tests.lab import Case, Lab, fault
-from tests.lab_servers import context_of, listening, of_federation, tls
+from tests.lab_authority import of_federation
+from tests.lab_servers import context_of, listening, tls
 
 _HOST = "127.0.0.1"
 _NGINX = """

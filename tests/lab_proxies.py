@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from tests.federation import free_port
 from tests.lab import Case, Lab, fault
+from tests.lab_authority import Authority
 from tests.lab_servers import (
-    Authority,
     connect_proxy,
     context_of,
     interceptor,
