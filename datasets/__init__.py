@@ -12,11 +12,12 @@ import pkgutil
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets._progress import watching
 from datasets._statistics import (
     Normalisation,
     Statistics,
@@ -25,6 +26,9 @@ from datasets._statistics import (
     statistics,
     unsettled,
 )
+
+if TYPE_CHECKING:
+    from datasets._synth import Written
 
 __all__ = [
     "DataError",
@@ -43,10 +47,13 @@ __all__ = [
     "names",
     "needs_path",
     "parts",
+    "purge",
     "recognise",
     "standardise",
     "statistics",
+    "synthesise",
     "unsettled",
+    "watching",
 ]
 
 
@@ -317,6 +324,20 @@ def inspect(
     described = report(load(name, path=path, part=part, seed=seed), minimum=minimum)
     more = getattr(_source(name), "describe", None)
     return described | (more(path, minimum=minimum) if more is not None else {})
+
+
+def synthesise(kind: str, folder: Path, *, rows: int, seed: int = 0, **options: Any) -> "Written":
+    """Writes a made-up set in a real one's layout, traps included: ``_synth.write`` says how."""
+    from datasets import _synth
+
+    return _synth.write(kind, folder, rows=rows, seed=seed, **options)
+
+
+def purge() -> int:
+    """Everything that was derived from the site's files and cached goes; the bytes freed."""
+    from datasets import _cache
+
+    return _cache.purge()
 
 
 def _need(source: Source, name: str, path: Path | None) -> None:

@@ -102,7 +102,7 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
                     number,
                     "",
                     f"{len(cells)} columns instead of {width}",
-                    f"The columns are {', '.join(rows.header[:40])}.",
+                    "Look for a delimiter inside a cell without quotation marks, or a lost cell.",
                 )
         if comma is None and whole:
             comma = _decimal_comma(path, schema, places, whole)

@@ -227,7 +227,8 @@ def _parquet(path: Path, wanted: Sequence[str]) -> Rows:
         scan = polars.scan_parquet(path)
         header = scan.collect_schema().names()
         _complete(path, header, wanted)
-        frame = scan.select(polars.col(list(wanted)).cast(polars.String)).collect()
+        numbers = polars.selectors.float().fill_nan(None)  # pandas' way of missing
+        frame = scan.select(list(wanted)).with_columns(numbers).cast(polars.String).collect()
     except (polars.exceptions.PolarsError, OSError) as error:
         raise unreadable(
             path, "Parquet columns of plain values are wanted", "Export the table as CSV."

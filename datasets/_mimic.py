@@ -53,11 +53,11 @@ def build(*, name: str, task: Task, series: bool, path: Path, part: str, seed: i
     division = divide(y, groups, test=TEST, validation=VALIDATION)
     stays = members(found, part, groups=groups, labels=y, seed=seed)
     mask = ~np.isnan(x)
-    known = np.where(mask, x, np.float32(0))
+    x[~mask] = 0  # in place: all of 3.1's hours are 380 MB
 
     def split(rows: Rows) -> Split:
         own = rows[stays[rows]]
-        return Split(x=known[own], mask=mask[own], y=y[own], groups=groups[own])
+        return Split(x=x[own], mask=mask[own], y=y[own], groups=groups[own])
 
     return Dataset(
         name=name,
@@ -99,13 +99,16 @@ def _table(day: Day, who: NDArray[np.float32]) -> tuple[NDArray[np.float32], tup
 
 def _series(day: Day, who: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[Feature, ...]]:
     """float32 [stays, 24, features], NaN where missing; age and sex are the same in every hour."""
-    constant = np.repeat(who[:, None, :], HOURS, axis=1)
     features = tuple(
         Feature(name=c.name, unit=c.unit, low=float(c.low), high=float(c.high)) for c in CONCEPTS
     )
     low, high = (np.array([getattr(c, end) for c in CONCEPTS]) for end in ("low", "high"))
-    values = np.where((day.series >= low) & (day.series <= high), day.series, np.float32(np.nan))
-    return np.concatenate([constant, values], axis=2), (*_WHO, *features)
+    x = np.empty((len(who), HOURS, len(_WHO) + len(CONCEPTS)), dtype=np.float32)
+    x[:, :, : len(_WHO)] = who[:, None, :]
+    x[:, :, len(_WHO) :] = day.series
+    hours = x[:, :, len(_WHO) :]
+    hours[(hours < low) | (hours > high)] = np.nan
+    return x, (*_WHO, *features)
 
 
 def check(path: Path) -> list[Violation]:

@@ -29,7 +29,7 @@ _CODE = ("_mimic_cohort", "_mimic_concepts", "_mimic_events", "_mimic_tables", "
 
 
 class Day(NamedTuple):
-    """The first 24 hours of the cohort's stays, in its order. NaN where not measured.
+    """The first 24 hours of the cohort's stays, in its order, mapped. NaN where not measured.
 
     Attributes:
         table: float32 [stays, concepts, 4], the day's min, mean, max and last; urine has its sum
@@ -61,24 +61,17 @@ def first_day(folder: Path, cohort: Cohort) -> Day:
     small = ("hosp/patients", "hosp/admissions", "icu/icustays")
     files = [need(folder, table) for table in (*small, *tables)]
     cache = place("mimic_iv", sources=files, code=_CODE, schema=[c._asdict() for c in CONCEPTS])
-    finished = cache / "day.npz"
-    if not finished.exists():
+    finished = {name: cache / f"{name}.npy" for name in Day._fields}
+    if not all(file.exists() for file in finished.values()):
         parts = []
         for number, table in enumerate(tables):
             report(table, number / (len(tables) + 1))
             part = cache / f"{table.replace('/', '_')}.parquet"
             parts.append(kept(part, lambda to, t=table: _extract(folder, t, cohort, to)))  # type: ignore[misc]
-        day = _fold(parts, len(cohort.stays))
-        kept(finished, lambda to: _save(day, to))
-    with np.load(finished) as saved:
-        day = Day(**{name: saved[name] for name in Day._fields})
-    report("icu/icustays", 1.0)
-    return day
-
-
-def _save(day: Day, path: Path) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **day._asdict())
+        for name, values in _fold(parts, len(cohort.stays))._asdict().items():
+            kept(finished[name], lambda to, v=values: np.save(to, v))  # type: ignore[misc]
+    report("first days", 1.0)
+    return Day(**{name: np.load(file, mmap_mode="r") for name, file in finished.items()})
 
 
 def _extract(folder: Path, table: str, cohort: Cohort, to: Path) -> None:

@@ -154,9 +154,9 @@ def _spoil(
 def _widen(
     rows: dict[str, Any], stays: "Stays", random: np.random.Generator, distractors: int
 ) -> None:
-    """Adds rows of items that nobody asks for, and shuffles; in place."""
+    """Adds rows of items that nobody asks for, and sorts as PhysioNet does; in place."""
     stay = random.integers(0, len(stays.stay), distractors)
-    time = stays.start[stay] + random.integers(-8 * HOUR, 60 * HOUR, distractors) // 60 * 60
+    time = stays.start[stay] + random.integers(-8, 60, distractors) * HOUR
     more = {
         "stay": stay,
         "item": random.choice(_DISTRACTORS, distractors),
@@ -165,9 +165,11 @@ def _widen(
         "stored": time + HOUR,
         "text": np.zeros(distractors, dtype=np.int8),
     }
-    order = random.permutation(len(rows["stay"]) + distractors)
     for name, values in rows.items():
-        rows[name] = np.concatenate([values, more[name]])[order]
+        rows[name] = np.concatenate([values, more[name]])
+    order = np.lexsort((rows["time"], rows["stay"]))
+    for name, values in rows.items():
+        rows[name] = values[order]
 
 
 def _stamps(seconds: Any) -> Any:

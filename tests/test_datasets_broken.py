@@ -4,9 +4,13 @@ import gzip
 import os
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import datasets
 from datasets import DataError
@@ -193,3 +197,39 @@ def test_a_folder_without_a_good_schema_is_refused(tmp_path: Path, content: byte
         (tmp_path / "schema.toml").write_bytes(content)
 
     refused(tmp_path, "schema.toml")
+
+
+def loaded_or_refused(folder: Path) -> None:
+    with suppress(DataError):
+        datasets.load("clinical", path=folder)
+    with suppress(DataError):
+        datasets.check("clinical", folder)
+
+
+@given(st.binary(max_size=400))
+def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes) -> None:
+    with TemporaryDirectory() as made:
+        (Path(made) / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+        (Path(made) / "patients.csv").write_bytes(content)
+        loaded_or_refused(Path(made))
+
+
+@given(st.integers(0, len(GOOD) - 1), st.binary(max_size=6), st.integers(0, 6))
+def test_whatever_is_changed_in_a_file_it_is_read_or_refused(
+    at: int, put: bytes, taken: int
+) -> None:
+    with TemporaryDirectory() as made:
+        (Path(made) / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+        (Path(made) / "patients.csv").write_bytes(GOOD[:at] + put + GOOD[at + taken :])
+        loaded_or_refused(Path(made))
+
+
+@given(st.integers(0, len(SCHEMA) - 1), st.text(max_size=6), st.integers(0, 12))
+def test_whatever_is_changed_in_a_schema_it_is_read_or_refused(
+    at: int, put: str, taken: int
+) -> None:
+    with TemporaryDirectory() as made:
+        changed = SCHEMA[:at] + put + SCHEMA[at + taken :]
+        (Path(made) / "schema.toml").write_text(changed, encoding="utf-8", errors="replace")
+        (Path(made) / "patients.csv").write_bytes(GOOD)
+        loaded_or_refused(Path(made))
