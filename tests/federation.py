@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-from fedtui import events, journal, operations, processes
+from fedtui import events, journal, operations, orders, processes
 from fedtui.events import Event
 from fedtui.flower import checkpoints
 from fedtui.journal import Journal, Record
@@ -90,7 +90,7 @@ def until(
 def answering(home: Home, process: str, *, seconds: float = 20.0) -> None:
     """Wait until a process takes orders; it says that it started a moment before."""
     deadline = time.monotonic() + seconds
-    while not processes.answers(home, process):
+    while not orders.answers(home, process):
         assert time.monotonic() < deadline, f"the {process} takes no orders"
         time.sleep(0.05)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fedtui import processes
+from fedtui import orders
 from fedtui.site import Home
 
 _ROOT = Path(__file__).parent.parent
@@ -45,7 +45,7 @@ class Namespace:
             self._spawn([sys.executable, "-m", "fedtui.flower.coordinator", str(home.path)]),
         ]
         until = time.monotonic() + 30
-        while not processes.answers(home, "coordinator"):
+        while not orders.answers(home, "coordinator"):
             assert time.monotonic() < until, home.log("coordinator")
             time.sleep(0.05)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fedtui import events, journal, operations, processes
+from fedtui import events, journal, operations, orders, processes
 from fedtui.errors import BusyError, NetworkError, OperatorError, UsageError
 from fedtui.journal import Journal
 from fedtui.processes import Lock
@@ -100,19 +100,19 @@ def served(home: Home) -> Iterator[Home]:
     def refuse(_: dict[str, object]) -> dict[str, object]:
         raise BusyError("Not now.", remedy="Later.")
 
-    orders = {
+    known = {
         "ping": lambda _: {"pid": os.getpid()},
         "double": lambda request: {"number": 2 * request["number"]},
         "refuse": refuse,
     }
-    server = processes.take_orders(home, "agent", orders, book)
+    server = orders.take_orders(home, "agent", known, book)
     yield home
     server.close()
     book.close()
 
 
 def test_an_order_is_answered_and_journaled_with_its_user(served: Home) -> None:
-    answer = processes.order(served, "agent", "double", number=21)
+    answer = orders.order(served, "agent", "double", number=21)
 
     assert answer == {"number": 42}
     assert [e for _, e in fed.records(served, events.OrderTaken)] == [
@@ -123,14 +123,14 @@ def test_an_order_is_answered_and_journaled_with_its_user(served: Home) -> None:
 
 def test_an_order_that_is_refused_raises_here_what_was_raised_there(served: Home) -> None:
     with pytest.raises(BusyError, match="Not now") as refused:
-        processes.order(served, "agent", "refuse")
+        orders.order(served, "agent", "refuse")
 
     assert refused.value.remedy == "Later."
 
 
 def test_an_unknown_order_is_refused(served: Home) -> None:
     with pytest.raises(UsageError, match="does not know"):
-        processes.order(served, "agent", "format-disk")
+        orders.order(served, "agent", "format-disk")
 
     assert not fed.records(served, events.OrderTaken)
 
@@ -148,23 +148,23 @@ def test_what_is_no_order_is_answered_by_name(served: Home, line: bytes) -> None
         answer = client.makefile("rb").readline()
 
     assert b"UsageError" in answer
-    assert processes.answers(served, "agent")
+    assert orders.answers(served, "agent")
 
 
 def test_an_order_that_lacks_its_argument_is_answered_by_name(served: Home) -> None:
     with pytest.raises(OperatorError) as refused:
-        processes.order(served, "agent", "double")
+        orders.order(served, "agent", "double")
 
     assert "order" in str(refused.value)
-    assert processes.answers(served, "agent")
+    assert orders.answers(served, "agent")
 
 
 def test_an_order_to_a_process_that_is_not_there_says_how_to_start_it(home: Home) -> None:
     with pytest.raises(UsageError, match="not running") as refused:
-        processes.order(home, "agent", "ping")
+        orders.order(home, "agent", "ping")
 
     assert "fedtui up" in refused.value.remedy
-    assert not processes.answers(home, "agent")
+    assert not orders.answers(home, "agent")
 
 
 def test_a_home_whose_socket_path_is_too_long_is_not_made(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_killed_agent_takes_its_trainer_along(pair: Federation) -> None:
     until(home, lambda e: isinstance(e, events.DeviceReported))
     fed.answering(home, "agent")
     deadline = time.monotonic() + 30
-    while not (trainer := processes.order(home, "agent", "status")["trainer"]):
+    while not (trainer := orders.order(home, "agent", "status")["trainer"]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     agent = processes.running(home, "agent")

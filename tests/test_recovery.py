@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtui import events, operations, processes
+from fedtui import events, operations, orders, processes
 from fedtui.flower import crash
 from fedtui.site import Home
 from tests import federation as fed
@@ -89,7 +89,7 @@ def rehearsal(warm: Rehearsal) -> Iterator[Rehearsal]:
 
 def pid_of(home: Home, process: str) -> int:
     if process == "trainer":
-        return int(processes.order(home, "agent", "status")["trainer"])
+        return int(orders.order(home, "agent", "status")["trainer"])
     pid = processes.running(home, process)
     assert pid is not None
     return pid

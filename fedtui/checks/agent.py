@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from fedtui import processes
+from fedtui import orders, processes
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
 from fedtui.checks._told import last
@@ -32,7 +32,7 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
         )
         return
     try:
-        status = processes.order(home, "agent", "status")
+        status = orders.order(home, "agent", "status")
     except OperatorError as error:
         yield Finding(
             state=State.WARN,

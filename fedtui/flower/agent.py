@@ -22,7 +22,7 @@ from typing import Any
 from flwr.app import Context, Message, RecordDict
 from flwr.app import Error as FlowerError
 
-from fedtui import __version__, checks, events, keys, processes, site
+from fedtui import __version__, checks, events, keys, orders, processes, site
 from fedtui import study as studies
 from fedtui.errors import OperatorError, TrustError
 from fedtui.flower import crash
@@ -99,8 +99,11 @@ class Agent:
     def run(self) -> None:
         """Serve until SIGTERM."""
         self._append(events.ProcessStarted(process="agent", pid=os.getpid(), version=__version__))
-        orders = {"ping": lambda _: {"pid": os.getpid()}, "status": lambda _: self._status()}
-        server = processes.take_orders(self._home, "agent", orders, self._journal)
+        accepted: orders.Orders = {
+            "ping": lambda _: {"pid": os.getpid()},
+            "status": lambda _: self._status(),
+        }
+        server = orders.take_orders(self._home, "agent", accepted, self._journal)
         processes.keep_supervised(self._home)
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from fedtui import __version__, events, keys, processes, site
+from fedtui import __version__, events, keys, orders, processes, site
 from fedtui.errors import NetworkError
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import Gate
@@ -59,7 +59,7 @@ class Coordinator:
         self._journal.append(
             events.ProcessStarted(process="coordinator", pid=os.getpid(), version=__version__)
         )
-        orders = {
+        accepted: orders.Orders = {
             "ping": lambda _: {"pid": os.getpid()},
             "status": lambda _: self._status(),
             "enrol": lambda _: self._enrol_roster(),
@@ -86,7 +86,7 @@ class Coordinator:
         server.config.load()
         gc.freeze()  # what is here stays: the collector, called between pushes, skips it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        order_socket = processes.take_orders(self._home, "coordinator", orders, self._journal)
+        order_socket = orders.take_orders(self._home, "coordinator", accepted, self._journal)
         processes.keep_supervised(self._home)
         threading.Thread(target=self._watch, name="presence", daemon=True).start()
         self._runs.begin()

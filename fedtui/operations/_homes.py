@@ -5,7 +5,7 @@ import os
 import socket
 from pathlib import Path
 
-from fedtui import events, journal, processes, settings, site, study
+from fedtui import events, journal, orders, processes, settings, site, study
 from fedtui.errors import BusyError, TrustError, UsageError
 from fedtui.journal import Journal
 from fedtui.site import Home, Membership, Site
@@ -100,7 +100,7 @@ def invite(home: Home, name: str, *, public_key: Path, address: str = "") -> str
     book.append(events.SiteInvited(site=name, key=keys.fingerprint(key)))
     book.close()
     if processes.running(home, "coordinator"):
-        processes.order(home, "coordinator", "enrol")
+        orders.order(home, "coordinator", "enrol")
     dialled = address or f"{(own.coordinator.names or LOOPBACK[1:])[0]}:{own.coordinator.port}"
     authority = (home.keys / "ca.pem").read_text(encoding="ascii")
     return json.dumps(

@@ -1,6 +1,6 @@
 """Orders to a home's processes: up, down, and what the coordinator is told to do."""
 
-from fedtui import journal, processes, site, study
+from fedtui import journal, orders, processes, site, study
 from fedtui.journal import Journal
 from fedtui.operations._homes import coordinating
 from fedtui.site import Home
@@ -38,18 +38,18 @@ def run(home: Home, agreed: Study, *, alone: str = "") -> str:
     """
     coordinating(home)
     text = study.canonical(agreed).decode()
-    answer = processes.order(home, "coordinator", "run", study=text, alone=alone)
+    answer = orders.order(home, "coordinator", "run", study=text, alone=alone)
     return str(answer["run"])
 
 
 def stop(home: Home, run_id: str = "") -> str:
     """End the run under way before its time; returns its id."""
     coordinating(home)
-    return str(processes.order(home, "coordinator", "stop", run=run_id)["run"])
+    return str(orders.order(home, "coordinator", "stop", run=run_id)["run"])
 
 
 def pause(home: Home, run_id: str = "", *, paused: bool) -> str:
     """Hold the run under way between two exchanges, or let it go on; returns its id."""
     coordinating(home)
     name = "pause" if paused else "resume"
-    return str(processes.order(home, "coordinator", name, run=run_id)["run"])
+    return str(orders.order(home, "coordinator", name, run=run_id)["run"])

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fedtui import export, journal, processes, progress, site
+from fedtui import export, journal, orders, processes, progress, site
 from fedtui.errors import BusyError, NetworkError, OperatorError, RunError, UsageError
 from fedtui.journal import Journal
 from fedtui.progress import Progress
@@ -42,8 +42,8 @@ def status(home: Home) -> dict[str, Any]:
         "run": _run_document(state),
     }
     for name in ("coordinator", "agent"):
-        if name in alive and processes.answers(home, name):
-            document[name] = processes.order(home, name, "status")
+        if name in alive and orders.answers(home, name):
+            document[name] = orders.order(home, name, "status")
     return document
 
 
