@@ -5,11 +5,14 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from datasets import DataError
+
+_STALE = 86_400  # seconds; nothing is written for as long without a change
 
 
 def folder() -> Path:
@@ -59,6 +62,9 @@ def kept(path: Path, make: Callable[[Path], None]) -> Path:
         return path
     unfinished = None
     try:
+        for left in path.parent.glob(f".*{path.suffix}"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > _STALE:
+                left.unlink(missing_ok=True)
         number, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)  # 0600
         os.close(number)
         unfinished = Path(name)

@@ -64,7 +64,7 @@ def open_rows(
         wanted: Headers that must be there; others may be, in any order.
         order: The headers of a file without.
         delimiter: Left empty, the one that finds most of ``wanted`` in the header.
-        encoding: Left empty, it is found out.
+        encoding: Left empty, it is found out, for which all of the file is read once more.
 
     Raises:
         DataError: not a table, or a column is missing or there twice. Reading on may raise it too.
@@ -119,7 +119,8 @@ def _csv(
     delimiter: str,
     encoding: str,
 ) -> Rows:
-    encoding = encoding if encoding == "latin-1" else _encoding(path, packed)
+    encoding = encoding or _encoding(path, packed)
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding  # with its mark or without
     lines = _lines(path, packed, encoding)
     first = next((line for line in lines if line.strip()), None)
     if first is None:

@@ -169,7 +169,7 @@ def scan(file: Path, layout: Layout) -> "pl.LazyFrame":
     """
     import polars as pl
 
-    open_rows(file, tuple(layout.columns), delimiter=",")
+    open_rows(file, tuple(layout.columns), delimiter=",", encoding="utf-8")
     kinds = {"int": pl.Int32, "float": pl.Float64}
     overrides: dict[str, Any] = {
         name: kinds[kind.rstrip("?")]
@@ -221,7 +221,7 @@ def violations(file: Path, layout: Layout) -> list[Violation]:
     Raises:
         DataError: the file cannot be read as a table.
     """
-    rows = open_rows(file, tuple(layout.columns), delimiter=",")
+    rows = open_rows(file, tuple(layout.columns), delimiter=",", encoding="utf-8")
     places = [(rows.header.index(name), name, kind) for name, kind in layout.columns.items()]
     remedy = "Download it from PhysioNet again; do not edit it."
     found: dict[str, Violation] = {}
