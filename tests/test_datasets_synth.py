@@ -64,7 +64,7 @@ print(*sorted(m for m in sys.modules if m.startswith("datasets.") and "_synth" n
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
-    assert answer.stdout.split() == ["datasets._statistics"]  # the package's own front
+    assert answer.stdout.split() == ["datasets._progress", "datasets._statistics"]  # the front
 
 
 def test_wrong_orders_are_named(tmp_path: Path) -> None:
