@@ -16,12 +16,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from models._errors import ModelError
+from models._privacy import Privacy
 from models._training import Training
 
 if TYPE_CHECKING:
     from flax import nnx
 
-__all__ = ["Entry", "Manifest", "Model", "ModelError", "Training", "configure", "load", "names"]
+__all__ = [
+    "Entry",
+    "Manifest",
+    "Model",
+    "ModelError",
+    "Privacy",
+    "Training",
+    "configure",
+    "load",
+    "names",
+]
 
 T = TypeVar("T")
 

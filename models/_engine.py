@@ -1,8 +1,9 @@
 """Local training and evaluation at one site, on data that stays on the device."""
 
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,43 +15,17 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Training, _inputs, _metrics, _pretrained
-from models._program import BLOCK, Course, Program, State, program
+from models import Manifest, ModelError, Privacy, Training, _inputs, _metrics, _pretrained
+from models._noise import Guard
+from models._privacy import Plan, plan
+from models._program import BLOCK, Program, program
+from models._rounds import Bench, Progress, Round, Trained, Vector, finite
 
 __all__ = ["Engine", "Evaluated", "Trained", "Training", "use_cache"]
 
-Vector = NDArray[np.float32]
-Progress = Callable[[int, int, float], None]
 Name = Literal["train", "validation", "test"]
 
-_PACE = 0.5  # seconds between reports; a person sees movement, and the device hardly waits
 _VALUES = 2**22  # of inputs in a call of ``predict``: 85 images of 128 x 128, whose activations fit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A site's part of a round.
-
-    Attributes:
-        vector: float32 [parameters], finite.
-        loss: Mean over all examples seen while training, in nats, without weights and penalty.
-        examples: Rows in the training split: the weight in the mean over sites.
-        seconds: Wall time, compilation included.
-        steps: How many were made; with early stopping perhaps fewer than planned.
-        local: float32 [local], what the site keeps for itself and gives to the next round.
-        epoch: The epoch, from 1, whose parameters these are: the last, or with early stopping the
-            best on the validation split.
-        pieces: Into how many parts each batch was cut for want of memory; 1 for none.
-    """
-
-    vector: Vector
-    loss: float
-    examples: int
-    seconds: float
-    steps: int
-    local: Vector
-    epoch: int
-    pieces: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +55,15 @@ class Engine:
             examples. Not negative, below 2**32.
         normalisation: Mean and deviation that all sites agreed on, each float64 [features]; None
             takes the values as they are.
+        privacy: Record-level privacy, which changes a step: see ``_noise``. None for none.
+        rounds: In the whole run, over which ``privacy`` is promised.
+        secret: The site's own, at least 0 and known to nobody else: it decides samples and noise
+            under ``privacy``. Kept between restarts, a repeated round spends nothing twice. None
+            draws one for this engine.
 
     Raises:
-        ModelError: an unknown model, a setting that does not fit, or a data set that this model
-            cannot eat.
+        ModelError: an unknown model, a setting that does not fit, a data set that this model
+            cannot eat, or privacy that cannot be kept.
     """
 
     def __init__(
@@ -95,6 +75,9 @@ class Engine:
         data: Dataset,
         seed: int,
         normalisation: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        privacy: Privacy | None = None,
+        rounds: int = 1,
+        secret: int | None = None,
     ) -> None:
         source = models.load(model)
         eats = (source.EATS,) if isinstance(source.EATS, str) else source.EATS
@@ -109,24 +92,36 @@ class Engine:
         self._model, self._config = model, models.configure(source.Config, config)
         self._training, self._data, self._seed = training, data, seed
         self._normalisation = normalisation
+        self._plan = None if privacy is None else self._promised(privacy, rounds)
         devices = jax.local_devices()
-        self._everywhere, self._by_rows = _shardings(devices)
-        self._width = len(devices)
-        self._pieces = 1
-        self._program = self._compiled()
+        everywhere, by_rows = _shardings(devices)
+        self._bench = Bench(
+            program=self._compiled(1),
+            training=training,
+            examples=len(data.train),
+            labels=jax.device_put(data.train.y, everywhere),
+            plan=self._plan,
+            secret=int.from_bytes(os.urandom(16)) if secret is None else secret,
+            everywhere=everywhere,
+            by_rows=by_rows,
+            width=len(devices),
+        )
         self._resident: dict[str, Any] = {}
-        self._labels = jax.device_put(data.train.y, self._everywhere)
-        self._pace = 16  # steps a report; follows the device's speed
 
     @property
     def manifest(self) -> Manifest:
         """Names, shapes and dtypes in the flat vector, in order."""
-        return self._program.manifest
+        return self._bench.program.manifest
 
     @property
     def local(self) -> Manifest:
         """What this site keeps for itself between rounds, in order; empty for most models."""
-        return self._program.local
+        return self._bench.program.local
+
+    @property
+    def plan(self) -> Plan | None:
+        """What record-level privacy costs here, and what of it each round spends."""
+        return self._plan
 
     def initial(self, pretrained: Path | None = None) -> Vector:
         """Parameters before the first round, float32 [parameters], from the study's seed alone.
@@ -137,7 +132,7 @@ class Engine:
         Raises:
             ModelError: the file's weights do not fit this model.
         """
-        vector = np.array(self._program.initial(np.uint32(self._seed)))
+        vector = np.array(self._bench.program.initial(np.uint32(self._seed)))
         if pretrained is None:
             return vector
         return _pretrained.load(
@@ -177,19 +172,28 @@ class Engine:
         References:
             McMahan et al., Communication-Efficient Learning, AISTATS 2017, ClientUpdate.
         """
-        began = time.monotonic()
+        began, bench = time.monotonic(), self._bench
         vector, local = self._checked(vector), self._checked_local(local)
+        judged = self._training.patience and len(self._data.validation)
         while True:
             try:
-                work = _Round(self, round, stream, on_progress)
+                work = Round(
+                    bench,
+                    self._placed("train"),
+                    seed=self._seed,
+                    round=round,
+                    stream=stream,
+                    tell=on_progress,
+                    judge=self._validation_loss if judged else None,
+                )
                 return work.run(vector, local, began)
             except jax.errors.JaxRuntimeError as error:
                 if not _exhausted(error):
                     raise
-                if self._pieces * 2 > self._training.batch:
+                if bench.pieces * 2 > self._training.batch:
                     raise _too_large("train on") from error
-            self._pieces *= 2
-            self._program = self._compiled()
+            bench.pieces *= 2
+            bench.program = self._compiled(bench.pieces)
 
     def predict(
         self, vector: Vector, *, split: Name = "test", local: Vector | None = None
@@ -201,8 +205,8 @@ class Engine:
                 the device's memory.
         """
         x = self._placed(split)
-        weights = jax.device_put(self._checked(vector), self._everywhere)
-        own = jax.device_put(self._checked_local(local), self._everywhere)
+        weights = jax.device_put(self._checked(vector), self._bench.everywhere)
+        own = jax.device_put(self._checked_local(local), self._bench.everywhere)
         examples = len(getattr(self._data, split))
         size = _inputs.values(x)
         rows = max(1, min(BLOCK, _VALUES // max(size, 1)))
@@ -235,11 +239,33 @@ class Engine:
         blocks = [np.empty((0, len(self._data.classes)), dtype=np.float32)]
         for first in range(0, examples, max(rows, 1)):
             start = max(0, min(first, examples - rows))  # the last overlaps the one before
-            block = self._program.predict(vector, local, x, np.int32(start), rows)
+            block = self._bench.program.predict(vector, local, x, np.int32(start), rows)
             blocks.append(np.asarray(block)[first - start :])
         return np.concatenate(blocks)
 
-    def _compiled(self) -> Program:
+    def _validation_loss(self, vector: Vector, local: Vector) -> float:
+        """Mean log loss on the validation split, in nats; infinite where training diverged."""
+        if not (np.isfinite(vector).all() and np.isfinite(local).all()):
+            return math.inf
+        loss = self.evaluate(vector, split="validation", local=local).metrics["loss"]
+        return math.inf if loss is None or math.isnan(loss) else loss
+
+    def _promised(self, privacy: Privacy, rounds: int) -> Plan:
+        if self._training.patience:
+            raise ModelError(
+                "patience: no noise protects the choice of the best epoch",
+                remedy="Leave patience out, or train without record-level privacy.",
+            )
+        return plan(
+            privacy,
+            examples=len(self._data.train),
+            batch=self._training.batch,
+            epochs=self._training.epochs,
+            rounds=rounds,
+        )
+
+    def _compiled(self, pieces: int) -> Program:
+        promise = self._plan
         classes = len(self._data.classes)
         return program(
             self._model,
@@ -248,7 +274,8 @@ class Engine:
             len(self._data.features),
             1 if classes == 2 else classes,
             gives=self._data.gives,
-            pieces=self._pieces,
+            pieces=pieces,
+            guard=None if promise is None else Guard(promise.clip, promise.noise, promise.batch),
         )
 
     def _placed(self, split: Name) -> Any:
@@ -256,7 +283,7 @@ class Engine:
         if split not in self._resident:
             part = getattr(self._data, split)
             inputs = _inputs.prepare(part, self._data.gives, self._normalisation)
-            self._resident[split] = jax.device_put(inputs, self._everywhere)
+            self._resident[split] = jax.device_put(inputs, self._bench.everywhere)
         return self._resident[split]
 
     def _checked(self, vector: Vector) -> Vector:
@@ -265,7 +292,7 @@ class Engine:
                 f"The parameters are {vector.dtype} {list(vector.shape)}; "
                 f"this model takes float32 [{self.manifest.size}]."
             )
-        return _finite(vector, "The parameters cannot be used")
+        return finite(vector, "The parameters cannot be used")
 
     def _checked_local(self, local: Vector | None) -> Vector:
         if local is None:
@@ -275,96 +302,7 @@ class Engine:
                 f"The site's own part is {local.dtype} {list(local.shape)}; "
                 f"this model takes float32 [{self.local.size}]."
             )
-        return _finite(local, "The site's own part cannot be used")
-
-
-class _Round:
-    """One site's steps of one round, epoch by epoch."""
-
-    def __init__(
-        self, engine: Engine, round: int, stream: int, on_progress: Progress | None
-    ) -> None:
-        self._engine, self._round, self._tell = engine, round, on_progress
-        self._random = np.random.Generator(np.random.PCG64([engine._seed, round, stream]))
-        self._losses: list[float] = []  # a step's sum over its examples, in nats
-        self._sizes: list[int] = []
-        self._told, self._told_at = 0, time.monotonic()  # what ``on_progress`` has heard of
-
-    def run(self, vector: Vector, local: Vector, began: float) -> Trained:
-        """The epochs, up to the last or to where the validation split's loss stops to fall."""
-        engine, training = self._engine, self._engine._training
-        functions, examples = engine._program, len(engine._data.train)
-        vector, local = jax.device_put((vector, local), engine._everywhere)
-        state = functions.begin(vector, local)
-        course = Course(
-            anchor=functions.begin(vector, local).leaves if training.proximal else [],
-            rate=np.float32(training.decay ** (self._round - 1)),
-            before=np.int32(0),
-            steps=np.int32(training.epochs * -(-examples // training.batch)),
-            key=np.zeros(2, np.uint32),
-        )
-        best, kept, epoch = math.inf, None, 0
-        for number in range(1, training.epochs + 1):
-            order = _batches(self._random.permutation(examples), training.batch)
-            state = self._epoch(state, order, course._replace(before=np.int32(len(self._losses))))
-            if not training.patience or not len(engine._data.validation):
-                epoch = number
-                continue
-            found = functions.vector(state), functions.own(state)
-            loss = self._validation_loss(*found)
-            if loss < best or kept is None:
-                best, kept, epoch = loss, found, number
-            elif number - epoch >= training.patience:
-                break
-        if self._told < len(self._losses):
-            self._report(len(self._losses))
-        vector, local = kept or (functions.vector(state), functions.own(state))
-        return Trained(
-            vector=_finite(vector, "training diverged"),
-            loss=math.fsum(self._losses) / sum(self._sizes),
-            examples=examples,
-            steps=len(self._losses),
-            seconds=time.monotonic() - began,
-            local=_finite(local, "training diverged"),
-            epoch=epoch,
-            pieces=engine._pieces,
-        )
-
-    def _epoch(self, state: State, order: NDArray[np.int32], course: Course) -> State:
-        """The steps of ``order``, int32 [steps, batch], a stretch of some half second at a time."""
-        engine = self._engine
-        self._sizes += (order >= 0).sum(axis=1).tolist()
-        resident = jax.device_put(
-            _widened(order, math.lcm(engine._width, engine._pieces)), engine._by_rows
-        )
-        x, first = engine._placed("train"), 0
-        while first < len(order):
-            end, started = min(first + engine._pace, len(order)), time.monotonic()
-            state, sums = engine._program.advance(
-                state, x, engine._labels, resident, np.int32(first), np.int32(end), course
-            )
-            self._losses += np.asarray(sums)[first:end].tolist()
-            now = time.monotonic()
-            engine._pace = _paced(engine._pace, (end - first) / (now - started))
-            first = end
-            steps = int(course.steps)
-            if now - self._told_at >= _PACE or len(self._losses) == steps:
-                self._report(steps)
-        return state
-
-    def _report(self, steps: int) -> None:
-        done = len(self._losses)
-        if self._tell is not None:
-            recent = math.fsum(self._losses[self._told :]) / sum(self._sizes[self._told : done])
-            self._tell(done, steps, recent)
-        self._told, self._told_at = done, time.monotonic()
-
-    def _validation_loss(self, vector: Vector, local: Vector) -> float:
-        """Mean log loss on the validation split, in nats; infinite where training diverged."""
-        if not (np.isfinite(vector).all() and np.isfinite(local).all()):
-            return math.inf
-        loss = self._engine.evaluate(vector, split="validation", local=local).metrics["loss"]
-        return math.inf if loss is None or math.isnan(loss) else loss
+        return finite(local, "The site's own part cannot be used")
 
 
 def _shardings(devices: list[Any]) -> tuple[Any, Any]:
@@ -384,35 +322,6 @@ def use_cache(folder: Path) -> None:
         "jax_persistent_cache_min_entry_size_bytes": -1,  # even the smallest
     }.items():
         jax.config.update(key, value)  # type: ignore[no-untyped-call]
-
-
-def _batches(rows: NDArray[np.int64], batch: int) -> NDArray[np.int32]:
-    """Row numbers as int32 [steps, batch]; the last step is filled up with -1."""
-    order = np.full((-(-len(rows) // batch), batch), -1, dtype=np.int32)
-    order.ravel()[: len(rows)] = rows
-    return order
-
-
-def _widened(order: NDArray[np.int32], multiple: int) -> NDArray[np.int32]:
-    """``order`` with padding, so that its columns can be cut into so many equal parts."""
-    return np.pad(order, ((0, 0), (0, -order.shape[1] % multiple)), constant_values=-1)
-
-
-def _paced(pace: int, speed: float) -> int:
-    """How many steps fill the time between reports, at ``speed`` steps a second.
-
-    At most twice ``pace``, the number so far: one short measurement is no speed.
-    """
-    return max(1, min(2 * pace, int(speed * _PACE)))
-
-
-def _finite(vector: Vector, what: str) -> Vector:
-    if not np.isfinite(vector).all():
-        raise ModelError(
-            f"{what}: not every parameter is a finite number.",
-            remedy="Lower the study's learning rate, or set a clip.",
-        )
-    return vector
 
 
 def _exhausted(error: Exception) -> bool:

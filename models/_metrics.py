@@ -1,6 +1,7 @@
 """How good predictions are, in NumPy alone, so that every site and every check counts alike."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,8 @@ def measure(y: Labels, log_probabilities: NDArray[np.float32]) -> dict[str, floa
         metrics["auroc"] = lambda: auroc(y, score)
         metrics["auprc"] = lambda: auprc(y, score)
         for specificity in SPECIFICITIES:
-            metrics[f"sensitivity_at_{specificity * 100:.0f}"] = lambda specificity=specificity: (
-                sensitivity(y, score, specificity=specificity)
-            )
+            name = f"sensitivity_at_{specificity * 100:.0f}"
+            metrics[name] = partial(sensitivity, y, score, specificity=specificity)
         metrics["calibration_slope"] = lambda: calibration_slope(y, score)
         metrics["calibration_error"] = lambda: calibration_error(y, np.exp(logs[:, 1]))
     return {name: metric() if len(y) else None for name, metric in metrics.items()}

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import datasets
 import models
 from datasets import Dataset, Feature, Split
-from models import ModelError, Training, _engine
+from models import ModelError, Training, _rounds
 from models._engine import Engine
 from models._program import BLOCK, Program, program
 
@@ -223,7 +223,7 @@ def test_reporting_more_or_less_often_does_not_change_a_bit(
 ) -> None:
     results = []
     for pace in (1, 3, 7, 1000):
-        monkeypatch.setattr(_engine, "_paced", lambda *_, pace=pace: pace)
+        monkeypatch.setattr(_rounds, "_paced", lambda *_, pace=pace: pace)
         site = engine(made(203), "mlp", batch=8, **training)
         site.train(site.initial(), round=1, stream=1)  # the first call still has its own pace
         trained = site.train(site.initial(), round=2, stream=1)
@@ -233,7 +233,7 @@ def test_reporting_more_or_less_often_does_not_change_a_bit(
 
 
 def test_progress_comes_in_order_and_ends_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_engine, "_PACE", 0.0)  # a report after every stretch of one step
+    monkeypatch.setattr(_rounds, "_PACE", 0.0)  # a report after every stretch of one step
     site = engine(made(50), batch=8, epochs=2)
     site.train(site.initial(), round=1, stream=0)
     heard: list[tuple[int, int, float]] = []

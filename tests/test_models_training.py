@@ -180,11 +180,11 @@ def test_too_little_memory_cuts_batches_and_says_so(
     def full(*_: Any) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
 
-    def sparse() -> Any:
+    def sparse(pieces: int) -> Any:
         left[0] -= 1
-        return compiled() if left[0] <= 0 else replace(compiled(), advance=full)
+        return compiled(pieces) if left[0] <= 0 else replace(compiled(pieces), advance=full)
 
-    site._program = replace(site._program, advance=full)
+    site._bench.program = replace(site._bench.program, advance=full)
     monkeypatch.setattr(site, "_compiled", sparse)
 
     trained = site.train(start, round=1, stream=0)
@@ -202,9 +202,9 @@ def test_a_device_too_small_for_one_example_is_said(monkeypatch: pytest.MonkeyPa
     def full(*_: Any) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
 
-    poor = replace(site._program, advance=full, predict=full)
-    monkeypatch.setattr(site, "_compiled", lambda: poor)
-    site._program = poor
+    poor = replace(site._bench.program, advance=full, predict=full)
+    monkeypatch.setattr(site, "_compiled", lambda _: poor)
+    site._bench.program = poor
 
     with pytest.raises(ModelError, match="train on even one example"):
         site.train(START, round=1, stream=0)

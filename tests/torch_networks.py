@@ -43,7 +43,7 @@ def image() -> NDArray[np.uint8]:
     return np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def _networks() -> dict[str, Any]:
+def networks() -> dict[str, Any]:
     import torch
     from torch import nn
 
@@ -136,7 +136,7 @@ def _main() -> None:
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     scaled = ((image() / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
     found = {}
-    for name, network in _networks().items():
+    for name, network in networks().items():
         state = network.state_dict()
         shapes = {k: list(v.shape) for k, v in state.items() if "num_batches" not in k}
         weights = {k: torch.from_numpy(v) for k, v in drawn(shapes).items()}
