@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from datasets._schema import Code, Column, Schema
 
 SHOWN = 100  # violations kept one by one of a kind; more are counted
 _CHUNK = 4096  # rows held as text at a time
+_KNOWN = 1 << 14  # different cells of a column whose meaning is kept
 _SAMPLE = 1000  # rows that decide between decimal point and comma
 _DAY = 86_400.0  # seconds
 _UNIT = {"hours": 3600.0, "days": _DAY, "years": 365.25 * _DAY}  # seconds
@@ -33,7 +35,7 @@ class Raw(NamedTuple):
         patients: int64 [rows], a salted hash of the patient's id; all 0 without a patient column.
         sites: int64 [rows], the index in the schema's sites; all 0 without a site column.
         rows: int64 [rows], the row's number in the file.
-        violations: In the order of the file; at most SHOWN of a kind.
+        violations: By row; at most SHOWN of a kind.
         hidden: Violations that were counted only.
     """
 
@@ -83,7 +85,8 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
         encoding=schema.encoding,
     )
     log = _Log(path.name)
-    readers = _readers(schema)
+    # cells repeat: what one of them means is found out once
+    readers = {header: lru_cache(_KNOWN)(reader) for header, reader in _readers(schema).items()}
     places = {header: rows.header.index(header) for header in schema.wanted}
     pointed = {schema.label.column} | {
         header for header, name in schema.headers.items() if schema.columns[name].kind == "number"
@@ -112,16 +115,14 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
             if nobody(cells[places[schema.patient]]):
                 log.add(number, schema.patient, "it is missing", "Rows are split by patient.")
         for header, reader in readers.items():
-            place = places[header]
-            values = np.empty(len(whole))
-            for index, (number, cells) in enumerate(whole):
-                cell = cells[place]
-                value, problem = reader(
-                    cell.replace(",", ".") if comma and header in pointed else cell
-                )
-                values[index] = value
+            column = [cells[places[header]] for _, cells in whole]
+            if comma and header in pointed:
+                column = [cell.replace(",", ".") for cell in column]
+            read = [reader(cell) for cell in column]
+            for (number, _), (_, problem) in zip(whole, read, strict=True):
                 if problem:
                     log.add(number, header, *problem)
+            values = np.array([value for value, _ in read], dtype=np.float64)
             found[header].append(values)
     if not numbers and not log.kept:
         raise DataError(
@@ -135,7 +136,7 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
         patients=np.array(patients, dtype=np.int64) if schema.patient else none,
         sites=np.nan_to_num(joined[schema.site]).astype(np.int64) if schema.site else none,
         rows=np.array(numbers, dtype=np.int64),
-        violations=tuple(log.kept),
+        violations=tuple(sorted(log.kept, key=lambda violation: violation.row or 0)),
         hidden=log.hidden,
     )
 

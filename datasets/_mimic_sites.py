@@ -1,10 +1,9 @@
 """MIMIC-IV as several hospitals: by care unit, by years, at random, evenly or not.
 
 A patient belongs to one site, by a rule over the patient alone, so two hospitals take disjoint
-patients without talking; ``sealed`` and ``in_common`` let them prove it.
+patients without talking; ``_splits.sealed`` and ``in_common`` let them prove it.
 """
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,23 +84,3 @@ def _dirichlet(
     chosen = (drawn[:, None] >= bounds[positive[member], :-1]).sum(axis=1)
     found: NDArray[np.bool_] = chosen == site
     return found
-
-
-def sealed(groups: NDArray[np.int64], *, key: bytes) -> NDArray[np.uint64]:
-    """A site's patients under a key that the sites share, uint64 [patients], ascending.
-
-    Equal patients have equal numbers, and without the key (16 bytes at random or more) nobody can
-    try out ids. For proving that sites share no patient; it stays between them.
-    """
-    drawn = [
-        hashlib.blake2b(int(group).to_bytes(8, "big", signed=True), digest_size=8, key=key)
-        for group in np.unique(groups)
-    ]
-    return np.sort(
-        np.array([int.from_bytes(one.digest(), "big") for one in drawn], dtype=np.uint64)
-    )
-
-
-def in_common(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> int:
-    """How many patients two sites share, by their ``sealed`` numbers: 0 proves disjointness."""
-    return len(np.intersect1d(one, other))

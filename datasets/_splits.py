@@ -80,3 +80,23 @@ def shared(groups: NDArray[np.int64], part: str, *, salt: str) -> NDArray[np.boo
     drawn = scattered(groups, salt=f"{salt}:{sites}")
     found: NDArray[np.bool_] = np.floor(drawn * sites).astype(np.int64) == site
     return found
+
+
+def sealed(groups: NDArray[np.int64], *, key: bytes) -> NDArray[np.uint64]:
+    """A site's patients under a key that the sites share, uint64 [patients], ascending.
+
+    Equal patients have equal numbers, and without the key (16 bytes at random or more) nobody can
+    try out ids. For proving that sites share no patient; it stays between them.
+    """
+    drawn = [
+        hashlib.blake2b(int(group).to_bytes(8, "big", signed=True), digest_size=8, key=key)
+        for group in np.unique(groups)
+    ]
+    return np.sort(
+        np.array([int.from_bytes(one.digest(), "big") for one in drawn], dtype=np.uint64)
+    )
+
+
+def in_common(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> int:
+    """How many patients two sites share, by their ``sealed`` numbers: 0 proves disjointness."""
+    return len(np.intersect1d(one, other))

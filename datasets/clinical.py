@@ -2,7 +2,25 @@
 
 A site's folder holds ``schema.toml`` and what it names. Columns are found by name; the splits are
 by patient, drawn by a salted hash, so that the order of the rows decides nothing. Parts are the
-sites that the schema names, and 'k/n', n made-up sites.
+sites that the schema names, and 'k/n', n made-up sites. A schema, of which columns, units, ranges
+and classes are agreed, and the rest is each site's own::
+
+    table = "patients.csv.gz"             # or .csv or .parquet, beside schema.toml
+    patient = "pid"                       # rows of one patient stay together
+    missing = ["NA", -9]                  # an empty cell is missing anyway
+    excluded = "opted_out.txt"            # one patient a line; never leaves the site
+    [label]
+    column = "outcome"
+    classes = ["alive", "dead"]
+    codes = ["no", "yes"]                 # or positive = [2, 3], or above = 0
+    [columns]
+    age = { called = "ålder", unit = "years", low = 18, high = 110 }
+    temperature = { unit = "°C", low = 30, high = 45, flag = true }
+    sex = { kind = "binary", codes = ["K", "M"] }
+    ward = { kind = "category", codes = ["er", "icu", "other"] }
+    admitted = { kind = "date", format = "%Y-%m-%d" }
+    operated = { kind = "date", format = "%Y-%m-%d" }
+    wait = { since = "admitted", until = "operated", unit = "days", low = 0, high = 365 }
 """
 
 from pathlib import Path
@@ -110,7 +128,7 @@ def build(schema: Schema, *, name: str, path: Path, part: str, seed: int) -> Dat
 
 
 def check(path: Path) -> list[Violation]:
-    """Everything that is wrong with the folder's table, in the order of its rows.
+    """Everything that is wrong with the folder's table.
 
     Violations that do not block are values outside their plausible range, which count as not
     measured, and columns without any value.
@@ -126,6 +144,9 @@ def violations(schema: Schema, path: Path, part: str) -> list[Violation]:
     found = []
     for own in _files(path, schema, part, seed=0):
         found += [*own.raw.violations, *_doubtful_units(own, schema)]
+        if own.raw.hidden:
+            what = f"{own.raw.hidden:,} more cells do not fit for the same reasons"
+            found.append(Violation(file=own.path.name, what=what, remedy="Mend the first ones."))
         for name, values in own.measured.items():
             raw = _raw_of(own.raw, schema, name)
             column = schema.columns[name].called or name

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasets
-from datasets import DataError, Dataset
+from datasets import DataError, Dataset, clinical
 from datasets._schema import parse_schema
 from datasets._splits import scattered, shared
 
@@ -328,3 +329,20 @@ def test_sites_that_only_share_a_salt_take_disjoint_patients(ids: list[int], sit
     assert (np.sum(taken, axis=0) == 1).all()
     one = scattered(groups[:1], salt="study")  # who else there is does not matter
     assert one[0] == scattered(groups, salt="study")[0]
+
+
+def test_the_example_in_the_documentation_is_a_schema() -> None:
+    _, _, example = (clinical.__doc__ or "").partition("::\n")
+
+    schema = parse_schema(textwrap.dedent(example), name="schema.toml")
+
+    assert schema.columns["wait"].since == "admitted"
+
+
+def test_hundreds_of_the_same_mistake_are_counted(tmp_path: Path) -> None:
+    table = [[row[0], "old", *row[2:]] for row in rows(100, 3)]
+
+    found = datasets.check("clinical", folder(tmp_path, text(table)))
+
+    assert sum(v.row is not None for v in found) == 100
+    assert next(v.what for v in found if v.row is None).startswith("200 more cells")

@@ -20,9 +20,9 @@ from datasets import Dataset, _cache, _synth, watching
 from datasets._mimic_cohort import cohort
 from datasets._mimic_concepts import CONCEPTS
 from datasets._mimic_events import first_day
-from datasets._mimic_sites import DIRICHLET, HOSPITALS, UNITS, YEARS, in_common, sealed
+from datasets._mimic_sites import DIRICHLET, HOSPITALS, UNITS, YEARS
 from datasets._mimic_tables import root
-from datasets._splits import SITES
+from datasets._splits import SITES, in_common, sealed
 
 ROWS = 300
 
