@@ -4,8 +4,6 @@ An append is one SQLite transaction (WAL, synchronous=FULL) that also sets
 ``sha256(previous hash + record)``; an edit, a deletion or a swap shows at that very record.
 """
 
-import calendar
-import hashlib
 import json
 import os
 import sqlite3
@@ -128,7 +126,7 @@ class Journal:
             for event, origin in pairs:
                 seq, now = seq + 1, round(time.time(), 3)
                 body = _body(seq, now, self._source, origin, events.to_json(event))
-                last = hashlib.sha256(last + body.encode()).digest()
+                last = _chained(last, body)
                 self._db.execute(
                     "INSERT INTO record VALUES (?, ?, ?, ?, ?)",
                     (seq, origin, type(event).__name__, body, last),
@@ -244,7 +242,7 @@ def verify(path: Path) -> tuple[int, bytes]:
         with _named(path):
             rows = db.execute("SELECT seq, origin, kind, body, hash FROM record ORDER BY seq")
             for seq, origin, kind, body, value in rows:
-                last = hashlib.sha256(last + body.encode()).digest()
+                last = _chained(last, body)
                 # The columns that queries go by repeat what the hashed body says.
                 repeated = body.startswith(f'{{"envelope":{{"origin": {origin}, "seq": {seq},')
                 repeated = repeated and f'"event":"{kind}"' in body
@@ -288,8 +286,16 @@ def parse_line(line: dict[str, Any]) -> tuple[Record, str]:
 
 def _seconds(moment: str) -> float:
     whole, _, rest = moment.partition(".")
+    import calendar
+
     stamp = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
     return (stamp * 1000 + int(rest.rstrip("Z"))) / 1000
+
+
+def _chained(last: bytes, body: str) -> bytes:
+    import hashlib  # OpenSSL, 3 ms: a command that only reads does without
+
+    return hashlib.sha256(last + body.encode()).digest()
 
 
 def _body(seq: int, now: float, source: str, origin: int, event: str) -> str:

@@ -7,20 +7,22 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedtui import errors, orders, site
+from fedtui import errors, site
 from fedtui.errors import BusyError, OperatorError, RunError
 from fedtui.site import Home
+
+if TYPE_CHECKING:
+    import subprocess
 
 MODULES = {
     "supervisor": "fedtui.supervisor",
@@ -104,8 +106,10 @@ def environment(home: Home) -> dict[str, str]:
     return values
 
 
-def spawn(home: Home, process: str) -> subprocess.Popen[bytes]:
+def spawn(home: Home, process: str) -> "subprocess.Popen[bytes]":
     """Start ``process`` of ``home`` in a session of its own, so that a hangup cannot reach it."""
+    import subprocess  # 4 ms that `status` need not pay
+
     home.state.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(home.log(process), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
     try:
@@ -130,13 +134,15 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
         OperatorError: the one that kept a process from starting, e.g. NetworkError when the
             port is taken; everything started here is stopped again.
     """
+    from fedtui import orders
+
     site.check_socket_path(home)
     fresh = not wanted(home)
     home.state.mkdir(mode=0o700, exist_ok=True)
     for process in roles:
         _failure(home, process).unlink(missing_ok=True)
     # In one step: a supervisor may be reading it.
-    scratch = home.state / f"wanted.{secrets.token_hex(4)}"
+    scratch = home.state / f"wanted.{os.urandom(4).hex()}"
     scratch.touch(mode=0o600)
     scratch.write_text(json.dumps(roles), encoding="ascii")
     scratch.replace(home.state / "wanted")

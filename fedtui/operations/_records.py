@@ -4,13 +4,16 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fedtui import export, journal, orders, processes, progress, site
+from fedtui import journal, processes, progress, site
 from fedtui.errors import BusyError, NetworkError, OperatorError, RunError, UsageError
 from fedtui.journal import Journal
 from fedtui.progress import Progress
 from fedtui.site import Home
+
+if TYPE_CHECKING:
+    from fedtui.export import Verdict
 
 
 def known(home: Home) -> Progress:
@@ -42,8 +45,11 @@ def status(home: Home) -> dict[str, Any]:
         "run": _run_document(state),
     }
     for name in ("coordinator", "agent"):
-        if name in alive and orders.answers(home, name):
-            document[name] = orders.order(home, name, "status")
+        if name in alive:
+            from fedtui import orders
+
+            if orders.answers(home, name):
+                document[name] = orders.order(home, name, "status")
     return document
 
 
@@ -71,6 +77,8 @@ def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
     Raises:
         UsageError: no such run, or the folder is not empty.
     """
+    from fedtui import export
+
     own = site.load(home)
     book = Journal(home.journal, source="operator")
     try:
@@ -86,13 +94,15 @@ def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
         book.close()
 
 
-def verify_export(folder: Path, home: Home | None) -> export.Verdict:
+def verify_export(folder: Path, home: Home | None) -> "Verdict":
     """Check an export, against the heads that ``home`` keeps where one is given.
 
     Raises:
         RunError: it was changed.
         DataError: it is no export.
     """
+    from fedtui import export
+
     if home is None or not home.journal.exists():
         return export.verify(folder, witness=None)
     book = Journal(home.journal, source="viewer")
