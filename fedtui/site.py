@@ -86,11 +86,13 @@ class Membership:
     """The federation this site joined: where it is, and which authority it trusts.
 
     Attributes:
+        addresses: What the coordinator's name meant where the invitation was written.
         kind: 'flower' is a stock SuperLink, for studies marked interop only.
     """
 
     address: str
     authority: str
+    addresses: tuple[str, ...] = ()
     kind: Literal["fedtui", "flower"] = "fedtui"
 
     @property

@@ -1,7 +1,7 @@
 """Whom the checks dial: from an address, an invitation, or the federation a home has joined."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedtui import site
@@ -84,7 +84,8 @@ def from_home(home: Home) -> Target:
         UsageError: it joined none, or its federation.toml does not hold.
     """
     member = site.load_membership(home)
-    return from_address(_bracketed(member.address), authority=member.authority)
+    target = from_address(_bracketed(member.address), authority=member.authority)
+    return replace(target, addresses=member.addresses)
 
 
 def _bracketed(address: str) -> str:

@@ -1,5 +1,6 @@
 """A site's home: made, put on a roster, joined to a federation."""
 
+import ipaddress
 import json
 import os
 import socket
@@ -56,7 +57,7 @@ def create(
         dialled = tuple(dict.fromkeys((*names, socket.gethostname(), *LOOPBACK)))
         keys.create_server_certificate(home.keys, names=dialled)
         authority = (home.keys / "ca.pem").read_text(encoding="ascii")
-        address = f"{names[0] if names else LOOPBACK[1]}:{port}"
+        address = dialled_at(names[0] if names else LOOPBACK[1], port)
         if data:
             _enrol(home, name, keys.public_bytes(public))
             _write(
@@ -101,7 +102,8 @@ def invite(home: Home, name: str, *, public_key: Path, address: str = "") -> str
     book.close()
     if processes.running(home, "coordinator"):
         orders.order(home, "coordinator", "enrol")
-    dialled = address or f"{(own.coordinator.names or LOOPBACK[1:])[0]}:{own.coordinator.port}"
+    first = (own.coordinator.names or LOOPBACK[1:])[0]
+    dialled = address or dialled_at(first, own.coordinator.port)
     authority = (home.keys / "ca.pem").read_text(encoding="ascii")
     return json.dumps(
         {
@@ -109,6 +111,7 @@ def invite(home: Home, name: str, *, public_key: Path, address: str = "") -> str
             "site": name,
             "key": keys.fingerprint(key),
             "address": dialled,
+            "addresses": _published(dialled),
             "authority": authority,
         },
         indent=2,
@@ -140,6 +143,9 @@ def join(home: Home, invitation: Path) -> Membership:
     if not all(isinstance(value, str) for value in fields):
         raise _no_invitation(invitation)
     name, key, address, authority = map(str, fields)
+    published = document.get("addresses", [])
+    if not isinstance(published, list) or not all(map(_is_address, published)):
+        raise _no_invitation(invitation)
     mine = keys.fingerprint(keys.load_private(home.keys / "node.key").public_key())
     if (name, key) != (own.name, mine):
         raise TrustError(
@@ -152,7 +158,7 @@ def join(home: Home, invitation: Path) -> Membership:
             remedy=f"Remove {home.membership} first if it is to join another.",
         )
     fingerprint = keys.authority_fingerprint(authority.encode())
-    member = Membership(address=address, authority=authority)
+    member = Membership(address=address, authority=authority, addresses=tuple(map(str, published)))
     _check_address(member)
     _write(home.membership, _membership_toml(member))
     book = Journal(home.journal, source="operator")
@@ -239,6 +245,32 @@ def _enrol(home: Home, name: str, public: bytes) -> None:
     path.write_bytes(public)
 
 
+def dialled_at(host: str, port: int) -> str:
+    """HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _published(address: str) -> list[str]:
+    """What the coordinator's name means here, so that sites notice where it means another host.
+
+    Loopback says nothing: hosts often map their own name to it.
+    """
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return []
+    return sorted(ip for ip in found if not ipaddress.ip_address(ip.split("%")[0]).is_loopback)
+
+
+def _is_address(text: object) -> bool:
+    try:
+        ipaddress.ip_address(str(text))
+    except ValueError:
+        return False
+    return isinstance(text, str)
+
+
 def _check_address(member: Membership) -> None:
     host, _, port = member.address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -261,7 +293,8 @@ def _write(path: Path, text: str) -> None:
 
 def _membership_toml(member: Membership) -> str:
     return (
-        f'address = "{member.address}"\nkind = "{member.kind}"\n'
+        f"address = {json.dumps(member.address)}\naddresses = {json.dumps(member.addresses)}\n"
+        f'kind = "{member.kind}"\n'
         f'authority = """\n{member.authority}"""\n'
     )
 
