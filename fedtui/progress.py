@@ -107,6 +107,22 @@ class RunProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteFinding:
+    """What one check came to at a site.
+
+    Attributes:
+        state: OK, WARN, FAIL or UNKNOWN.
+        words: Meaning and remedy; empty where nothing is wrong.
+        since: When the site first came to this, seconds since 1970.
+    """
+
+    state: str
+    code: str
+    words: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Everything this home's journal tells.
 
@@ -118,6 +134,7 @@ class Progress:
         processes: Process id of each of this home's processes that is up.
         device_memory: Bytes of the trainer's device; None where it does not say.
         link: Whether this site reaches the coordinator; None before any news of it.
+        findings: What each site found last about its host and link, by site and check.
     """
 
     seq: int = 0
@@ -131,6 +148,7 @@ class Progress:
     device_memory: int | None = None
     processes: dict[str, int] = field(default_factory=dict)
     sites: dict[str, bool] = field(default_factory=dict)
+    findings: dict[str, dict[str, SiteFinding]] = field(default_factory=dict)
     runs: dict[str, RunProgress] = field(default_factory=dict)
     alarms: tuple[Record, ...] = ()
     early: tuple[Record, ...] = ()
@@ -191,6 +209,10 @@ def _in_home(progress: Progress, record: Record) -> Progress:
             return replace(progress, address=address)
         case events.LinkChanged(up=up, cause=cause):
             return replace(progress, link=up, link_cause=cause)
+        case events.LinkChecked() as event:
+            before = progress.findings.get(event.site, {})
+            found = {**before, **_found(before, event, record.time)}
+            return replace(progress, findings={**progress.findings, event.site: found})
         case events.DeviceReported(device=device, count=count, memory_bytes=memory):
             return replace(progress, device=f"{count} x {device}", device_memory=memory)
         case events.ProcessStarted(process=process, pid=pid):
@@ -209,6 +231,21 @@ def _in_home(progress: Progress, record: Record) -> Progress:
                 runs = {**runs, run.run: replace(run, sites={**run.sites, site: seen})}
             return replace(progress, sites={**progress.sites, site: here}, runs=runs)
     return progress
+
+
+def _found(
+    before: dict[str, SiteFinding], event: events.LinkChecked, time: float
+) -> dict[str, SiteFinding]:
+    """The checks that ``event`` tells of; one that came to the same again keeps its time."""
+    found = {}
+    for check, told in event.findings.items():
+        state, _, code = told.partition(" ")
+        known = before.get(check)
+        same = known is not None and (known.state, known.code) == (state, code)
+        since = known.since if known is not None and same else time
+        words = event.unwell.get(check, "")
+        found[check] = SiteFinding(state=state, code=code, words=words, since=since)
+    return found
 
 
 def _in_run(run: RunProgress, record: Record) -> RunProgress:

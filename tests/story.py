@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fedtui import events, journal
+from fedtui.checks import Finding, State
 from fedtui.events import Event
 from fedtui.journal import Journal, Record
+from fedtui.tui.checking import Checkup
 
 RUN = "digits-261123-100000"
 START = 1_795_428_000.0  # 2026-11-23 10:00:00 UTC
@@ -137,3 +139,67 @@ def home(path: Path, pairs: Iterable[tuple[float, Event]] = ()) -> Path:
     (path / "site.toml").write_text('name = "sahlgrenska"\nroles = ["site", "coordinator"]\n')
     write(path / "journal.db", pairs)
     return path
+
+
+def checked() -> list[tuple[float, Event]]:
+    """Both sites check their links; halland's goes bad six seconds later."""
+    well = {"tcp": "OK tcp-ok", "tls": "OK tls-ok", "hello": "OK hello-ok"}
+    said = "The certificate was made by the site's own proxy. Ask for an exception from inspection."
+    bad = {"tls": "FAIL tls-interception"}
+    return [
+        (4.5, events.LinkChecked(site="sahlgrenska", findings=well, unwell={})),
+        (4.6, events.LinkChecked(site="halland", findings=well, unwell={})),
+        (10.6, events.LinkChecked(site="halland", findings=bad, unwell={"tls": said})),
+    ]
+
+
+def checkup() -> Checkup:
+    """What sahlgrenska's checks came to: a closed port."""
+    ticket = "\n".join(
+        [
+            "Request:   open outbound TCP to fl.example.org:8443",
+            "From:      vm17 (10.1.2.3)",
+            "To:        fl.example.org (192.0.2.10), TCP port 8443",
+            "Direction: outbound only, direct; nothing connects inwards",
+            "Protocol:  TLS 1.3 (1.2 accepted) with the federation's own authority",
+            "Evidence:  connection refused after 0.00 s",
+        ]
+    )
+    refused = Finding(
+        check="tcp",
+        state=State.FAIL,
+        code="tcp-refused",
+        measured="refused after 0.00 s",
+        threshold="connection accepted (TCP handshake)",
+        meaning="192.0.2.10 answers, but port 8443 is closed: the coordinator is not running, or "
+        "a firewall refuses in its name. One end cannot tell these apart.",
+        remedy="Ask the coordinator's operator whether it runs. If it does, give the ticket to "
+        "both network teams.",
+        ticket=ticket,
+        seconds=0.003,
+    )
+    slow = Finding(
+        check="dns",
+        state=State.WARN,
+        code="dns-slow",
+        measured="1.2 s",
+        meaning="Names are found, but slowly.",
+        remedy="Ask for a nearer name server.",
+        seconds=1.2,
+    )
+    fine = [
+        Finding(
+            check=name,
+            state=State.OK,
+            code=f"{name}-ok",
+            measured="as it should be",
+            meaning="Well.",
+            seconds=0.01,
+        )
+        for name in ("config", "cpu", "disk", "filesystem", "memory", "permissions", "proxy")
+    ]
+    skipped = [
+        Finding(check=name, state=State.SKIP, code="needs", meaning="Not measured: needs tcp.")
+        for name in ("tls", "hello", "clock", "version", "identity")
+    ]
+    return Checkup(findings=(refused, slow, *fine, *skipped), time=START + 30.0)

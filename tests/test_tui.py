@@ -87,7 +87,7 @@ async def test_every_screen_says_who_is_awaited_and_how_long() -> None:
         ]
     )
     async with app.run_test(size=(80, 24)) as pilot:
-        for key in "157":
+        for key in "1257":
             await pilot.press(key)
             await until(pilot, lambda: "waiting for halland, 10 s (silent)" in shown(pilot))
 
@@ -208,7 +208,7 @@ async def test_the_cursor_chooses_the_site_that_charts_zoom_to() -> None:
 async def test_any_size_is_filled_and_never_overrun(size: tuple[int, int]) -> None:
     app = replayed([*story.told(), *story.silence()])
     async with app.run_test(size=size) as pilot:
-        for key in "157":
+        for key in "1257":
             await pilot.press(key)
             await pilot.pause()
             lines = shown(pilot).split("\n")
@@ -363,7 +363,7 @@ def test_the_viewer_imports_neither_flower_nor_jax_nor_a_model() -> None:
 import sys
 import fedtui.tui.app
 heavy = {"flwr", "jax", "flax", "optax", "polars", "numpy", "sklearn", "models", "datasets"}
-print(*sorted((heavy | {"cryptography", "httpx", "typer"}) & set(sys.modules)))
+print(*sorted((heavy | {"cryptography", "httpx", "typer", "fedtui.checks"}) & set(sys.modules)))
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 

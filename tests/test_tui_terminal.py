@@ -89,7 +89,7 @@ def test_the_viewer_paints_soon_and_holds_little_memory(place: Path) -> None:
 
 
 def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path) -> None:
-    walk = [*"157lf", "\x1b[5~", "/", *"round", "\r", *"5mmjb", "\r", "A", "?", "\x1b", ":", *"pa"]
+    walk = [*"1257lf", "\x1b[5~", "/", *"round", "\r", *"5mmjb", "\r", "A", "?", "\x1b", ":", *"pa"]
     shown: dict[str, list[object]] = {"diff": [], "plain": []}
     for mode, seen in shown.items():
         with viewing(place, mode) as terminal:

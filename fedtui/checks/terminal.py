@@ -19,9 +19,10 @@ _LIMIT = f"{_COLUMNS} x {_LINES}, UTF-8, cursor movement (fedtui's screens)"
 
 def check(_: Inquiry) -> Iterator[Finding]:
     """Size, encoding and kind of the terminal on stdout or stderr."""
-    for stream in (sys.stdout, sys.stderr):
+    # The last for the dashboard, which takes the other two away.
+    for stream in (sys.stdout, sys.stderr, sys.__stderr__):
         try:
-            size = os.get_terminal_size(stream.fileno())
+            size = os.get_terminal_size(stream.fileno())  # type: ignore[union-attr]
         except (OSError, ValueError, AttributeError):  # a file, a pipe, or captured
             continue
         yield judge(size.columns, size.lines, os.environ.get("TERM", ""), _encoding())

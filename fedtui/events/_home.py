@@ -70,7 +70,7 @@ class ProcessEnded(Event):
 
     @property
     def sentence(self) -> str:
-        return f"{self.process} ended: {self.cause}."
+        return f"{self.process} ended: {self.cause.rstrip('.')}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class LinkChanged(Event):
     @property
     def sentence(self) -> str:
         state = "is up" if self.up else "is down"
-        return f"the link to the coordinator {state}: {self.cause}."
+        return f"the link to the coordinator {state}: {self.cause.rstrip('.')}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +140,8 @@ class LinkChecked(Event):
     def sentence(self) -> str:
         if not self.unwell:
             return f"{self.site} checked its link: all {len(self.findings)} checks are well."
-        told = "; ".join(f"{check}: {words}" for check, words in self.unwell.items())
-        return f"{self.site} checked its link: {told}"
+        told = "; ".join(f"{check}: {said.rstrip('.')}" for check, said in self.unwell.items())
+        return f"{self.site} checked its link: {told}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -312,4 +312,4 @@ class RunEnded(Event):
 
     @property
     def sentence(self) -> str:
-        return f"run {self.run} {self.outcome}: {self.cause}."
+        return f"run {self.run} {self.outcome}: {self.cause.rstrip('.')}."

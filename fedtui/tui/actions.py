@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-OVERVIEW, ROUNDS, LOGS = "overview", "rounds", "logs"
-SCREENS = (OVERVIEW, ROUNDS, LOGS)
+OVERVIEW, CONNECT, ROUNDS, LOGS = "overview", "connect", "rounds", "logs"
+SCREENS = (OVERVIEW, CONNECT, ROUNDS, LOGS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,8 @@ class Action:
         on: The screens where it is valid; empty means all.
         always: Never left out of the key row.
         screen: The screen it opens.
+        short: The label where columns are few.
+        home: Whether it needs a home; a replayed log has none.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Action:
     on: tuple[str, ...] = ()
     always: bool = False
     screen: str = ""
+    short: str = ""
+    home: bool = False
 
 
 # Numbers are those of the eight screens to be: 1 Overview 2 Connect 3 Join 4 Agreement 5 Rounds
@@ -40,7 +44,18 @@ ACTIONS: tuple[Action, ...] = (
         shown="1",
         label="Overview",
         help="Where this site stands and what to do next.",
+        short="Over",
         screen=OVERVIEW,
+        always=True,
+    ),
+    Action(
+        name="connect",
+        keys=("2",),
+        shown="2",
+        label="Connect",
+        help="What is wrong with the link or this host, and what to ask for.",
+        short="Conn",
+        screen=CONNECT,
         always=True,
     ),
     Action(
@@ -60,6 +75,42 @@ ACTIONS: tuple[Action, ...] = (
         help="Every event as a sentence.",
         screen=LOGS,
         always=True,
+    ),
+    Action(
+        name="check",
+        keys=("r",),
+        shown="r",
+        label="check",
+        help="Check this host and its link; harmless to a run under way.",
+        on=(CONNECT,),
+        home=True,
+    ),
+    Action(
+        name="check_deep",
+        keys=("D",),
+        shown="D",
+        label="deep",
+        help="Deep checks too: about a minute; the line full for 3 s each way.",
+        on=(CONNECT,),
+        home=True,
+    ),
+    Action(
+        name="copy_ticket",
+        keys=("y",),
+        shown="y",
+        label="ticket",
+        help="Copy the chosen finding's ticket: clipboard (OSC 52), and a file.",
+        on=(CONNECT,),
+        home=True,
+    ),
+    Action(
+        name="write_tickets",
+        keys=("w",),
+        shown="w",
+        label="tickets",
+        help="Write the tickets of all network findings that are not well.",
+        on=(CONNECT,),
+        home=True,
     ),
     Action(
         name="chart",
@@ -166,8 +217,8 @@ ACTIONS: tuple[Action, ...] = (
         keys=("up", "k"),
         shown="Up Dn",
         label="",
-        help="Another site or line; k and j do the same.",
-        on=(ROUNDS, LOGS),
+        help="Another site, finding or line; k and j do the same.",
+        on=(CONNECT, ROUNDS, LOGS),
     ),
     Action(
         name="down",
@@ -175,7 +226,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="Down j",
         label="",
         help="",
-        on=(ROUNDS, LOGS),
+        on=(CONNECT, ROUNDS, LOGS),
     ),
     Action(
         name="page_up",
@@ -183,7 +234,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgUp",
         label="",
         help="A page up; PgDn a page down. So do the arrows to the sides.",
-        on=(LOGS,),
+        on=(CONNECT, LOGS),
     ),
     Action(
         name="page_down",
@@ -191,7 +242,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgDn",
         label="",
         help="",
-        on=(LOGS,),
+        on=(CONNECT, LOGS),
     ),
     Action(
         name="top",
@@ -219,17 +270,19 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 
-def valid(screen: str) -> tuple[Action, ...]:
-    """The actions of one screen."""
-    return tuple(a for a in ACTIONS if not a.on or screen in a.on)
+def valid(screen: str, *, home: bool = True) -> tuple[Action, ...]:
+    """The actions of one screen; one that is only there takes its keys from one of all screens."""
+    here = [a for a in ACTIONS if (not a.on or screen in a.on) and (home or not a.home)]
+    taken = {key for a in here if a.on for key in a.keys}
+    return tuple(a for a in here if a.on or not taken.intersection(a.keys))
 
 
-def found(words: str, screen: str) -> tuple[Action, ...]:
+def found(words: str, screen: str, *, home: bool = True) -> tuple[Action, ...]:
     """The actions of one screen whose name, label or help holds every word."""
     wanted = words.lower().split()
     return tuple(
         a
-        for a in valid(screen)
+        for a in valid(screen, home=home)
         if a.help
         and a.name != "palette"
         and all(w in f"{a.name} {a.label} {a.help}".lower() for w in wanted)

@@ -29,6 +29,7 @@ class Glyphs:
     ellipsis: str
     tick: str
     corner: str
+    dots: str
 
 
 # U+2500-257F and U+2580-2588 only: what common Windows fonts have (TERMINAL.md 3.5)
@@ -45,6 +46,7 @@ UNICODE = Glyphs(
     ellipsis="…",
     tick="┴",
     corner="└",
+    dots="…",
 )
 ASCII = Glyphs(
     ascii=True,
@@ -59,6 +61,7 @@ ASCII = Glyphs(
     ellipsis="~",
     tick="+",
     corner="+",
+    dots="...",
 )
 _PLAIN = str.maketrans("─│┌┐├┤└┘┬┴┼█▀▄▌▐…–—·×’‘“”åäöÅÄÖéü", '-|+++++++++#"_##~--.x\'\'""aaoAAOeu')
 
@@ -186,13 +189,14 @@ def beside(columns: Sequence[tuple[Sequence[Line], int]]) -> list[Line]:
 def _rule(panel: Panel, width: int, glyphs: Glyphs, corners: str) -> Line:
     rule = glyphs.horizontal
     room = width - 6
-    right = cut(panel.right, room - len(panel.title) - 2) if panel.right else ""
+    title = cut(panel.title, room)
+    right = cut(panel.right, room - len(title) - 2) if panel.right else ""
     end: Line = (
         ((" " + right + " ", "dim"), (rule + corners[1], "frame"))
         if right
         else ((rule + corners[1], "frame"),)
     )
-    start: Line = ((corners[0] + rule + " ", "frame"), (panel.title, "title"), (" ", ""))
+    start: Line = ((corners[0] + rule + " ", "frame"), (title, "title"), (" ", ""))
     legend = panel.legend
     if legend:
         legend = (*legend, (" ", ""))

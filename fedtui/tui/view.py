@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 from fedtui import events
 from fedtui.journal import Record
-from fedtui.progress import Progress
+from fedtui.progress import Progress, SiteFinding
 from fedtui.tui import text, words
 from fedtui.tui.chart import Raster
+from fedtui.tui.checking import Checkup
 from fedtui.tui.host import Host
 from fedtui.tui.text import Glyphs
 
+_DAY_SECONDS = 86_400.0
 STALE_SECONDS = 30.0  # a trainer reports twice a second, the coordinator at every answer
 
 
@@ -22,6 +24,7 @@ class View:
         records: The last records of the journal, oldest first.
         now: The source's clock; ages are measured from it.
         host: None when an exported log is replayed: it tells nothing of this host.
+        checkup: What this home's checks found; None where there is no home to check.
         chosen: Which site the cursor of Rounds is on.
         zoomed: Whether charts show that site and the joint model only.
         reading: Whether the journal's beginning is still being read.
@@ -32,6 +35,7 @@ class View:
     records: Sequence[Record] = ()
     now: float = 0.0
     host: Host | None = None
+    checkup: Checkup | None = None
     live: bool = True
     paused: bool = False
     readonly: bool = False
@@ -81,6 +85,14 @@ class View:
             return "news now" if ago == "now" else f"news {ago} ago"
         return f"news {words.clock(self.progress.time)}"
 
+    def when(self, time: float) -> str:
+        """How long ago during a run; else the time of day, which a quiet screen need not redraw."""
+        seconds = self.now - time
+        if not self.running and seconds < _DAY_SECONDS:
+            return words.clock(time)
+        ago = words.age(seconds)
+        return ago if ago == "now" else f"{ago} ago"
+
     @property
     def link(self) -> tuple[str, str]:
         """The link as a word, and its role."""
@@ -129,6 +141,9 @@ def alarm(view: View) -> tuple[str, str, str]:
         return "FAIL", "fail", f"run {run.run} failed: {run.cause}"
     record = next((r for r in reversed(progress.alarms) if not resolved(view, r)), None)
     if record is not None:
+        if isinstance(record.event, events.LinkChecked):
+            _, sentence = links(view)
+            return "FAIL", "fail", sentence
         prefix = "FAIL" if record.event.level == "ERROR" else "WARN"
         return prefix, prefix.lower(), f"{words.clock(record.time)} {record.event.sentence}"
     return "OK", "ok", _fine(view)
@@ -140,6 +155,9 @@ def resolved(view: View, record: Record) -> bool:
     match record.event:
         case events.LinkChanged():
             return bool(progress.link)
+        case events.LinkChecked(site=site, unwell=told):
+            now = progress.findings.get(site, {})
+            return not any(now[check].state == "FAIL" for check in told if check in now)
         case events.SiteSeen(site=site):
             return progress.sites.get(site, False)
         case events.ProcessEnded(process=process):
@@ -149,6 +167,31 @@ def resolved(view: View, record: Record) -> bool:
         case events.RequestRefused():
             return run is not None and record.time < run.submitted
     return run is None or getattr(record.event, "run", None) != run.run
+
+
+def unwell(found: dict[str, SiteFinding]) -> dict[str, SiteFinding]:
+    """Of a site's findings those that are not well, failures first."""
+    bad = {check: f for check, f in found.items() if f.words or f.state in ("WARN", "FAIL")}
+    return dict(sorted(bad.items(), key=lambda pair: pair[1].state != "FAIL"))
+
+
+def links(view: View) -> tuple[str, str]:
+    """The worst state of any site's last checks, and which site's they are; '' when all are well.
+
+    A site that fails is named before one with warnings.
+    """
+    bad = [
+        (site, check, finding)
+        for site, found in view.progress.findings.items()
+        for check, finding in unwell(found).items()
+    ]
+    if not bad:
+        return "", ""
+    bad.sort(key=lambda one: one[2].state != "FAIL")
+    site, check, finding = bad[0]
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    told = f"{site}: {check} {finding.state} {finding.code}, {view.when(finding.since)}"
+    return finding.state, f"{told}{more}; press 2"
 
 
 def _fine(view: View) -> str:

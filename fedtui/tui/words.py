@@ -31,6 +31,20 @@ ROLES = {
     "STOPPED": "wait",
 }
 
+# What a check came to, with its shape; the worst first.
+VERDICTS = {
+    "FAIL": ("x FAIL", "fail"),
+    "WARN": ("! WARN", "warn"),
+    "UNKNOWN": ("? UNKNOWN", "wait"),
+    "OK": ("= OK", "ok"),
+    "SKIP": ("- SKIP", "dim"),
+}
+
+
+def verdict(state: str) -> tuple[str, str]:
+    """A check's state as shape and word, and its role."""
+    return VERDICTS.get(state, ("? UNKNOWN", "wait"))
+
 
 def age(seconds: float) -> str:
     """How long ago, in steps: 'now', '5 s', '2 min', '3 h', '4 d'."""

@@ -1,11 +1,14 @@
 """The rows that every screen has: header, alarm, keys."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fedtui.tui import text
 from fedtui.tui.actions import Action
 from fedtui.tui.text import Line
 from fedtui.tui.view import View, alarm
+
+_WIDE = 100  # columns; below, other screens go by their short names
 
 
 def header(view: View, width: int) -> Line:
@@ -69,7 +72,12 @@ def attention(view: View, width: int) -> Line:
 
 def keys(valid: Sequence[Action], current: str, width: int) -> Line:
     """The keys valid now: what never gives way, then as many others as fit."""
-    shown = [a for a in valid if a.label]
+    narrow = width < _WIDE
+    shown = [
+        replace(a, label=a.short) if narrow and a.short and a.screen != current else a
+        for a in valid
+        if a.label
+    ]
     kept = [a for a in shown if a.always]
     more = ", training continues"
     for action in (a for a in shown if not a.always and a.on):

@@ -7,7 +7,7 @@ from fedtui.journal import Record
 from fedtui.tui import text, words
 from fedtui.tui.panels import run as of_run
 from fedtui.tui.text import Line, Panel, Span
-from fedtui.tui.view import View
+from fedtui.tui.view import View, links
 
 _LEVEL_ROLES = {"INFO": "dim", "WARN": "warn", "ERROR": "fail"}
 _CERTIFICATE_DAYS = 14  # below this, its end is a warning
@@ -21,6 +21,7 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
         whose = f"of {progress.site}" if progress.site else "of one run"
         return [
             ("Log", "REPLAY", "dim", f"an exported log {whose}"),
+            *_checks_step(view),
             *([_run_step(view)] if run else []),
         ]
     if not progress.roles and view.reading:
@@ -49,6 +50,7 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
         found.append(("Processes", "OK", "ok", f"{' and '.join(needed)} running"))
     if view.trains:
         found.append(_link_step(view, missing))
+    found += _checks_step(view)
     if run is None:
         order = (
             "submit a study: fedtui run STUDY"
@@ -83,6 +85,12 @@ def _link_step(view: View, missing: list[str]) -> tuple[str, str, str, str]:
     if view.progress.link is None:
         return ("Link", "WAIT", "wait", "the agent is attaching")
     return ("Link", "FAIL", "fail", view.progress.link_cause)
+
+
+def _checks_step(view: View) -> list[tuple[str, str, str, str]]:
+    """Whose link is not well; nothing where every site's last checks are."""
+    state, told = links(view)
+    return [("Checks", state, state.lower(), told)] if state else []
 
 
 def _run_step(view: View) -> tuple[str, str, str, str]:

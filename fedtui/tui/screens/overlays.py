@@ -15,6 +15,9 @@ from fedtui.tui.widgets.lines import Lines
 _ABOUT = {
     actions.OVERVIEW: "Where this site stands, step by step, with the next command to give; what "
     "runs on this host; the last alarms.",
+    actions.CONNECT: "Checks from this host outwards: = well, ! warning, x failed, - not measured, "
+    "? no answer. Below or beside the list: what the chosen one means, what to do, and the ticket "
+    "for the network team. Then what each site found last, in the words every site sees.",
     actions.ROUNDS: "States: > works, = has answered, - waits, ! refused, x silent. Loss is that "
     "of training, the metric that on the site's own test examples. In charts the joint model is "
     "o, each site has its own sign.",
@@ -30,9 +33,9 @@ class Help(ModalScreen[None]):
         (key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")
     ]
 
-    def __init__(self, screen: str, glyphs: Glyphs) -> None:
+    def __init__(self, screen: str, glyphs: Glyphs, *, home: bool) -> None:
         super().__init__()
-        self._screen, self._glyphs = screen, glyphs
+        self._screen, self._glyphs, self._home = screen, glyphs, home
 
     def compose(self) -> ComposeResult:
         """One box."""
@@ -45,16 +48,23 @@ class Help(ModalScreen[None]):
     def on_resize(self) -> None:
         """The same for another size."""
         width = min(78, self.app.size.width)
-        lines = page(self._screen, width, self.app.size.height, self._glyphs)
+        height = self.app.size.height
+        lines = page(self._screen, width, height, self._glyphs, home=self._home)
         box = self.query_one("#box", Lines)
         box.styles.width, box.styles.height = width, len(lines)
         box.show(lines, ascii=self._glyphs.ascii)
 
 
-def page(screen: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+def page(screen: str, width: int, height: int, glyphs: Glyphs, *, home: bool = True) -> list[Line]:
     """The help of one screen."""
-    lines: list[Line] = [*text.wrap(_ABOUT[screen], width - 4), ()]
-    for action in (a for a in actions.valid(screen) if a.help):
+    screens = [a for a in actions.ACTIONS if a.screen]
+    lines: list[Line] = [
+        *text.wrap(_ABOUT[screen], width - 4),
+        tuple(span for a in screens for span in ((a.shown, "key"), (f" {a.label}  ", ""))),
+    ]
+    for action in (a for a in actions.valid(screen, home=home) if a.help):
+        if action.screen:
+            continue
         lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
     lines = lines[: height - 5]  # header, alarm and key row stay in sight
     panel = Panel(f"Help: {screen}", lines, len(lines), right="Esc closes")
@@ -90,10 +100,10 @@ class Palette(ModalScreen[Action | None]):
         ("down", "move(1)", ""),
     ]
 
-    def __init__(self, screen: str, glyphs: Glyphs) -> None:
+    def __init__(self, screen: str, glyphs: Glyphs, *, home: bool) -> None:
         super().__init__()
-        self._screen, self._glyphs = screen, glyphs
-        self._found = actions.found("", screen)
+        self._screen, self._glyphs, self._home = screen, glyphs, home
+        self._found = actions.found("", screen, home=home)
         self._at = 0
 
     def compose(self) -> ComposeResult:
@@ -109,7 +119,8 @@ class Palette(ModalScreen[Action | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Narrow down."""
-        self._found, self._at = actions.found(event.value, self._screen), 0
+        self._found = actions.found(event.value, self._screen, home=self._home)
+        self._at = 0
         self._fill()
 
     def on_input_submitted(self) -> None:
