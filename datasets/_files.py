@@ -167,11 +167,11 @@ def _open(path: Path, packed: bool) -> IO[bytes]:
 
 
 def _lines(path: Path, packed: bool, encoding: str) -> Iterator[str]:
-    """The file's lines, without ever holding one longer than a cell may be times a thousand."""
+    """The file's lines; one that is longer than a hundred of the longest cells comes in pieces."""
     number = 0
     try:
         with io.TextIOWrapper(_open(path, packed), encoding=encoding, newline="") as file:
-            while line := file.readline(LONGEST * 1000):
+            while line := file.readline(LONGEST * 100):
                 number += 1
                 if "\0" in line:
                     raise DataError(

@@ -5,6 +5,9 @@ cache (a table that is done is not read again after an interruption), and then f
 Means are sums of whole 1/10,000, so that the order in which threads meet rows changes no bit.
 """
 
+import zlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +20,7 @@ from datasets._mimic_cohort import HOURS, Cohort
 from datasets._mimic_concepts import CONCEPTS, EVENT_TABLES, INTUBATED, URINE, VERBAL
 from datasets._mimic_tables import TABLES, TIME, blame, find, need, scan
 from datasets._progress import report
+from datasets._streaming import sink
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 BEFORE = 6  # hours before the stay that count: what mimic-code's first_day_* takes
 SUMMARIES = ("min", "mean", "max", "last")
 _SHARD = 8192  # stays folded at a time
+_READING = 0.9  # of the time; the rest folds
 _GRAIN = 10_000  # parts of a unit that values are rounded to
-_CODE = ("_mimic_cohort", "_mimic_concepts", "_mimic_events", "_mimic_tables", "_cache")
+_CODE = ("_mimic_cohort", "_mimic_concepts", "_mimic_events", "_mimic_tables", "_streaming")
 
 
 class Day(NamedTuple):
@@ -64,17 +69,30 @@ def first_day(folder: Path, cohort: Cohort) -> Day:
     finished = {name: cache / f"{name}.npy" for name in Day._fields}
     if not all(file.exists() for file in finished.values()):
         parts = []
+        sizes = np.cumsum([0, *(need(folder, table).stat().st_size for table in tables)])
         for number, table in enumerate(tables):
-            report(table, number / (len(tables) + 1))
+            first, last = (float(_READING * s / sizes[-1]) for s in sizes[number : number + 2])
+            report(table, first)
             part = cache / f"{table.replace('/', '_')}.parquet"
-            parts.append(kept(part, lambda to, t=table: _extract(folder, t, cohort, to)))  # type: ignore[misc]
+            parts.append(
+                kept(
+                    part,
+                    partial(_extract, folder, table, cohort, partial(_tell, table, first, last)),
+                )
+            )
         for name, values in _fold(parts, len(cohort.stays))._asdict().items():
             kept(finished[name], lambda to, v=values: np.save(to, v))  # type: ignore[misc]
     report("first days", 1.0)
     return Day(**{name: np.load(file, mmap_mode="r") for name, file in finished.items()})
 
 
-def _extract(folder: Path, table: str, cohort: Cohort, to: Path) -> None:
+def _tell(table: str, first: float, last: float, share: float) -> None:
+    report(table, first + share * (last - first))
+
+
+def _extract(
+    folder: Path, table: str, cohort: Cohort, tell: Callable[[float], None], to: Path
+) -> None:
     """One table's rows of the cohort's first days as Parquet: stay, concept, item, minute, value.
 
     A row stored after the first 24 hours was not known within them, and is left out.
@@ -82,12 +100,12 @@ def _extract(folder: Path, table: str, cohort: Cohort, to: Path) -> None:
     import polars as pl
 
     file, layout = need(folder, table), TABLES[table]
-    lazy = first_rows(scan(file, layout), table, cohort)
     try:
-        lazy.sink_parquet(to, compression="lz4", engine="streaming")
+        rows = scan(file, layout)
+        sink(rows, lambda r: first_rows(r, table, cohort), file=file, to=to, tell=tell)
         torn = pl.scan_parquet(to).filter(pl.col("item").is_null() | pl.col("value").is_null())
         broken = torn.select(pl.len()).collect().item() > 0
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
         raise blame(file, layout) from error
     if broken:
         raise blame(file, layout)
@@ -177,7 +195,7 @@ def _fold(parts: list[Path], stays: int) -> Day:
         events=np.zeros(len(CONCEPTS), dtype=np.int64),
     )
     for first in range(0, stays, _SHARD):
-        report("first days", 0.75 + 0.25 * first / stays)
+        report("first days", _READING + (1 - _READING) * first / stays)
         shard = pl.col("stay").is_between(first, first + _SHARD - 1)
         rows = pl.concat([pl.scan_parquet(part).filter(shard).collect() for part in parts])
         outside = rows.filter(~pl.col("plausible"))["concept"].to_numpy()

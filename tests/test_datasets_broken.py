@@ -171,6 +171,43 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str) -> None:
     refused(tmp_path, place)
 
 
+def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    (tmp_path / "patients.csv").symlink_to("/proc/self/mem")  # reads with an I/O error
+
+    refused(tmp_path, "patients.csv cannot be read: Input/output error")
+
+
+def test_a_file_of_another_account_is_named(tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    (tmp_path / "patients.csv").write_bytes(GOOD)
+    (tmp_path / "patients.csv").chmod(0)
+    if os.access(tmp_path / "patients.csv", os.R_OK):
+        pytest.skip("root reads everything")
+
+    refused(tmp_path, "patients.csv cannot be read: Permission denied")
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"a", b"1,"])
+def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_named(
+    tmp_path: Path, filling: bytes
+) -> None:
+    (tmp_path / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    packed = gzip.compress(GOOD + filling * 20_000_000, compresslevel=1)
+    (tmp_path / "patients.csv").write_bytes(packed)
+
+    refused(tmp_path, "patients.csv")
+
+
+def test_one_row_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(SCHEMA, encoding="utf-8")
+    (tmp_path / "patients.csv").write_bytes(text(rows(1, 1)).encode())
+
+    data = datasets.load("clinical", path=tmp_path)
+
+    assert (len(data.train), len(data.validation), len(data.test)) == (1, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("place", "make"),
     [

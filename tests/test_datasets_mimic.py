@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars
 import pytest
 
 import datasets
@@ -21,8 +22,9 @@ from datasets._mimic_cohort import cohort
 from datasets._mimic_concepts import CONCEPTS
 from datasets._mimic_events import first_day
 from datasets._mimic_sites import DIRICHLET, HOSPITALS, UNITS, YEARS
-from datasets._mimic_tables import root
+from datasets._mimic_tables import TABLES, root, scan
 from datasets._splits import SITES, in_common, sealed
+from datasets._streaming import estimated, sink
 
 ROWS = 300
 
@@ -387,6 +389,28 @@ def test_progress_is_told(made: tuple[Path, _synth.Written]) -> None:
     assert [done for _, done in seen] == sorted(done for _, done in seen)
     assert seen[0] == ("icu/chartevents", 0.0)
     assert seen[-1][1] == 1.0
+
+
+def test_a_reading_tells_its_share_and_stops_when_told(
+    made: tuple[Path, _synth.Written], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets._streaming._PACE", 0.001)
+    file = made[0] / "icu" / "chartevents.csv.gz"
+    rows = scan(file, TABLES["icu/chartevents"])
+    shares: list[float] = []
+
+    sink(rows, lambda r: r, file=file, to=tmp_path / "a.parquet", tell=shares.append)
+    with pytest.raises(KeyboardInterrupt):
+        sink(rows, lambda r: r, file=file, to=tmp_path / "b.parquet", tell=interrupt)
+
+    written = polars.scan_parquet(tmp_path / "a.parquet").select(polars.len()).collect().item()
+    assert shares == sorted(shares)
+    assert all(0 <= share <= 1 for share in shares)
+    assert estimated(file) == pytest.approx(written, rel=0.2)  # later rows pack a little better
+
+
+def interrupt(_: float) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_report_has_attrition_and_events_without_small_cells(demo: Path) -> None:
