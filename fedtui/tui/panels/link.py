@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 _WIDE = 84  # columns; from here on a row has room for a finding's code too
 _INDENT = 8
+_SHORT = "checks this host and its link to the coordinator: some seconds; harmless to a run"
+_DEEP = (
+    "also idle limits, packet size, loss, jitter and bandwidth: about a minute, of which 3 s each "
+    "way fill the line (some megabytes, on a fast one hundreds)"
+)
+_NOT_JOINED = (
+    "No federation is joined: the link is not measured. 'fedtui check HOST:PORT' or 'fedtui check "
+    "--invitation FILE' looks at it before joining."
+)
 
 
 def checks(view: View, checkup: Checkup, chosen: int, width: int, height: int) -> Panel:
@@ -81,15 +90,9 @@ def _empty(view: View, checkup: Checkup, width: int) -> list[Line]:
             (("Nothing is known before the checks have ended.", "dim"),),
         ]
     lines: list[Line] = [(("Not checked from here yet.", "title"),), ()]
-    lines += _item("r", "checks this host and its link to the coordinator: some seconds; "
-                   "harmless to a run under way", width)  # fmt: skip
-    lines += _item("D", "also idle limits, packet size, loss, jitter and bandwidth: about a "
-                   "minute, of which 3 s each way fill the line (megabytes, or hundreds of them)", width)  # fmt: skip
+    lines += [*_item("r", _SHORT, width), *_item("D", _DEEP, width)]
     if view.trains and not view.coordinates and not view.progress.address:
-        lines += [(), *text.wrap(
-            "No federation is joined: the link is not measured. 'fedtui check HOST:PORT' or "
-            "'fedtui check --invitation FILE' looks at it before joining.", width, "dim"
-        )]  # fmt: skip
+        lines += [(), *text.wrap(_NOT_JOINED, width, "dim")]
     return lines
 
 
