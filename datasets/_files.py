@@ -7,6 +7,7 @@ import io
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -224,15 +225,16 @@ def _binary(path: Path) -> str:
 def _parquet(path: Path, wanted: Sequence[str]) -> Rows:
     import polars
 
-    try:
+    frame = None
+    with suppress(polars.exceptions.PolarsError, OSError):  # not chained: polars quotes cells
         scan = polars.scan_parquet(path)
         header = scan.collect_schema().names()
         _complete(path, header, wanted)
         numbers = polars.selectors.float().fill_nan(None)  # pandas' way of missing
         frame = scan.select(list(wanted)).with_columns(numbers).cast(polars.String).collect()
-    except (polars.exceptions.PolarsError, OSError) as error:
+    if frame is None:
         raise unreadable(
             path, "Parquet columns of plain values are wanted", "Export the table as CSV."
-        ) from error
+        )
     rows = ([cell or "" for cell in row] for row in frame.iter_rows())
     return Rows(list(wanted), enumerate(rows, start=1))

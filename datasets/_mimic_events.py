@@ -7,6 +7,7 @@ Means are sums of whole 1/10,000, so that the order in which threads meet rows c
 
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -100,13 +101,13 @@ def _extract(
     import polars as pl
 
     file, layout = need(folder, table), TABLES[table]
-    try:
+    broken = True
+    with suppress(pl.exceptions.PolarsError, OSError, EOFError, zlib.error):
+        # Not chained: polars quotes the cell that it could not read.
         rows = scan(file, layout)
         sink(rows, lambda r: first_rows(r, table, cohort), file=file, to=to, tell=tell)
         torn = pl.scan_parquet(to).filter(pl.col("item").is_null() | pl.col("value").is_null())
         broken = torn.select(pl.len()).collect().item() > 0
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
-        raise blame(file, layout) from error
     if broken:
         raise blame(file, layout)
 

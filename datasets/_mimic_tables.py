@@ -5,6 +5,7 @@ References:
     counts: mimic-code, mimic-iv/buildmimic/*/validate.sql at 5dc61171 (2.2) and 865aee88 (3.1).
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -196,10 +197,9 @@ def collect(frame: "pl.LazyFrame", file: Path, layout: Layout) -> "pl.DataFrame"
     """
     import polars as pl
 
-    try:
+    with suppress(pl.exceptions.PolarsError, OSError):  # not chained: polars quotes the cell
         return frame.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise blame(file, layout) from error
+    raise blame(file, layout)
 
 
 def blame(file: Path, layout: Layout) -> DataError:

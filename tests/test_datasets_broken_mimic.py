@@ -9,6 +9,7 @@ import pytest
 
 import datasets
 from datasets import DataError
+from tests.test_datasets_broken import told
 from tests.test_datasets_mimic import MORNING, chart, hand
 
 SECRET = "8112189876"  # stands for a patient's value: no message may hold it
@@ -135,7 +136,7 @@ def refused(folder: Path, place: str) -> None:
     said = str(caught.value) + " " + caught.value.remedy
     assert place in said
     assert caught.value.remedy.endswith(".")
-    assert SECRET not in said
+    assert SECRET not in told(caught.value)
     assert said.isprintable()
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 import datasets
 from datasets import DataError, Dataset, _cache, _synth
 from datasets._images import decoded, square
+from tests.test_datasets_broken import told
 
 SECRET = "8112189876"  # stands for a patient's value: no message may hold it
 
@@ -248,7 +249,7 @@ def refused(folder: Path, place: str) -> None:
 
     said = str(caught.value) + " " + caught.value.remedy
     assert place in said
-    assert SECRET not in said
+    assert SECRET not in told(caught.value)
     assert "ISIC_00" not in said
     assert said.isprintable()
 
