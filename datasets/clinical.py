@@ -142,7 +142,10 @@ def check(path: Path) -> list[Violation]:
 def violations(schema: Schema, path: Path, part: str) -> list[Violation]:
     """Like ``check``, of a schema at hand."""
     found = []
+    absent = _excluded(path, schema, 0)
+    total = len(absent)
     for own in _files(path, schema, part, seed=0):
+        absent = np.setdiff1d(absent, own.raw.patients)
         found += [*own.raw.violations, *_doubtful_units(own, schema)]
         if own.raw.hidden:
             what = f"{own.raw.hidden:,} more cells do not fit for the same reasons"
@@ -162,6 +165,10 @@ def violations(schema: Schema, path: Path, part: str) -> list[Violation]:
         if len(np.unique(own.raw.labels[~np.isnan(own.raw.labels)])) == 1:
             what, remedy = "all rows have one class", "It trains, but AUROC is not defined here."
             found.append(_warning(own, what, remedy, schema.label.column))
+    if len(absent):
+        what = f"{len(absent)} of the {total} who opted out are in no row"
+        remedy = "Write their ids exactly as the table does, or leave it so if they never were."
+        found.append(Violation(file=schema.excluded, what=what, remedy=remedy, blocks=False))
     return found
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import datasets as sklearn
 
 import datasets
-from datasets import DataError, Dataset, Feature, Split
+from datasets import DataError, Dataset, Feature, Pictures, Split
 from datasets._splits import divide
 
 BUNDLED = [name for name in datasets.names() if not datasets.needs_path(name)]
@@ -207,3 +207,30 @@ def test_a_data_set_in_files_asks_for_its_folder() -> None:
         datasets.load("heart_disease", part="va")
 
     assert "path" in caught.value.remedy
+
+
+def test_pictures_are_as_many_as_examples_and_are_taken_by_row() -> None:
+    pixels = np.arange(5 * 2 * 2 * 3, dtype=np.uint8).reshape(5, 2, 2, 3)
+    pictures = Pictures(pixels=pixels, rows=np.array([4, 1]))
+
+    assert np.array_equal(pictures.take(np.array([1, 0])), pixels[[1, 4]])
+    assert len(replace(table([1, 2]), pictures=pictures)) == 2
+    with pytest.raises(ValueError, match="as many"):
+        replace(table([1, 2, 3]), pictures=pictures)
+
+
+def test_the_cohort_hash_tells_who_takes_part_and_not_in_which_split() -> None:
+    one = made(train=[1, 2], validation=[3], test=[4])
+
+    assert one.cohort_hash == made(train=[4, 3], validation=[2], test=[1]).cohort_hash
+    assert one.cohort_hash != made(train=[1, 2], validation=[3], test=[]).cohort_hash
+
+
+def test_a_series_is_summed_over_its_hours() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+    groups = np.arange(2, dtype=np.int64)
+    split = Split(x=x, mask=x > 0, y=np.zeros(2, dtype=np.int32), groups=groups)
+
+    sums = datasets.statistics(split)
+
+    assert [part.tolist() for part in sums] == [[5, 6], [30, 36], [220, 286]]

@@ -153,6 +153,9 @@ def test_who_opts_out_leaves_and_nobody_else_moves(tmp_path: Path, plain: Datase
         assert set(getattr(data, name).groups) <= set(getattr(plain, name).groups)
     assert len(everything(plain)) - len(everything(data)) == 4
     assert data.cohort_hash != plain.cohort_hash
+    (absent,) = datasets.check("clinical", path)
+    assert (absent.file, absent.blocks) == ("out.txt", False)
+    assert absent.what == "1 of the 3 who opted out are in no row"
     (path / "out.txt").write_text("", encoding="utf-8")
     assert datasets.load("clinical", path=path).cohort_hash == plain.cohort_hash
 
