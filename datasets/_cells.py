@@ -25,6 +25,9 @@ _DAY = 86_400.0  # seconds
 _UNIT = {"hours": 3600.0, "days": _DAY, "years": 365.25 * _DAY}  # seconds
 
 
+_Line = tuple[int, list[str]]  # a row's number and its cells
+
+
 class Raw(NamedTuple):
     """A table's columns as numbers, in the order of its rows.
 
@@ -66,7 +69,10 @@ class _Log:
 
 
 def identify(patient: str, *, seed: int) -> int:
-    """A patient's number, int64: the same wherever id and seed are; nothing leads back from it."""
+    """A patient's number, int64: the same wherever id and seed are.
+
+    It stays at the site like the id itself: whoever knows the seed can try ids out.
+    """
     digest = hashlib.blake2b(f"{seed}:{patient}".encode(), digest_size=8, person=b"fedtui-patient")
     return int.from_bytes(digest.digest(), "big", signed=True)
 
@@ -98,15 +104,7 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
     numbers: list[int] = []
     comma: bool | None = {"": None, ",": True, ".": False}[schema.decimal]
     for chunk in _chunks(rows):
-        whole = [(number, cells) for number, cells in chunk if len(cells) == width]
-        for number, cells in chunk:
-            if len(cells) != width:
-                log.add(
-                    number,
-                    "",
-                    f"{len(cells)} columns instead of {width}",
-                    "Look for a delimiter inside a cell without quotation marks, or a lost cell.",
-                )
+        whole = _whole(chunk, width, log)
         if comma is None and whole:
             comma = _decimal_comma(path, schema, places, whole)
         numbers += [number for number, _ in whole]
@@ -141,7 +139,16 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
     )
 
 
-def _chunks(rows: Rows) -> Iterable[list[tuple[int, list[str]]]]:
+def _whole(chunk: list[_Line], width: int, log: _Log) -> list[_Line]:
+    """The rows with a cell for every column."""
+    remedy = "Look for a delimiter inside a cell without quotation marks, or a lost cell."
+    for number, cells in chunk:
+        if len(cells) != width:
+            log.add(number, "", f"{len(cells)} columns instead of {width}", remedy)
+    return [line for line in chunk if len(line[1]) == width]
+
+
+def _chunks(rows: Rows) -> Iterable[list[_Line]]:
     while chunk := list(islice(rows.cells, _CHUNK)):
         yield chunk
 
@@ -267,9 +274,7 @@ def _date(form: str) -> _Reader:
     return read
 
 
-def _decimal_comma(
-    path: Path, schema: Schema, places: dict[str, int], rows: list[tuple[int, list[str]]]
-) -> bool:
+def _decimal_comma(path: Path, schema: Schema, places: dict[str, int], rows: list[_Line]) -> bool:
     """Whether numbers are written 36,6; asked where the file leaves it open."""
     cells = [
         (number, header, row[places[header]])

@@ -124,30 +124,16 @@ def read_table(path: Path, *, seed: int) -> Images:
 
 
 def _read(path: Path, seed: int) -> tuple[Images, list[Violation]]:
+    """The table, or nothing and what is wrong with it."""
     file = table_of(path)
     raw = read_raw(file, parse_schema(SCHEMA, name="siim_isic's schema"), seed=seed)
     names = _words(file, 0, "image_name")
     if not names:
         open_rows(file, ("image_name",))
-    violations = list(raw.violations)
     count = len(raw.rows)
+    violations = list(raw.violations)
     if len(names) == count:
-        first: dict[str, int] = {}
-        for row, name in zip(raw.rows.tolist(), names, strict=True):
-            what = "" if _NAME.fullmatch(name) else "not the name of an image"
-            if name in first:
-                what = f"the same image as in row {first[name]}"
-            first.setdefault(name, row)
-            if what:
-                violations.append(
-                    Violation(
-                        file=file.name,
-                        row=row,
-                        column="image_name",
-                        what=what,
-                        remedy="Download the table again; do not edit it.",
-                    )
-                )
+        violations += _misnamed(file, raw.rows.tolist(), names)
     if violations:
         nothing = Images(raw.rows, np.empty((count, 0)), np.empty(0, np.int32), raw.rows, (), (), 0)
         return nothing, violations
@@ -176,6 +162,23 @@ def _read(path: Path, seed: int) -> tuple[Images, list[Violation]]:
         sites=tuple(sites[i] for i in chosen),
         duplicates=int(count - keep.sum()),
     ), violations
+
+
+def _misnamed(file: Path, rows: list[int], names: list[str]) -> list[Violation]:
+    """Rows whose image has no name that a file can have, or one that an earlier row has."""
+    found = []
+    first: dict[str, int] = {}
+    remedy = "Download the table again; do not edit it."
+    for row, name in zip(rows, names, strict=True):
+        what = "" if _NAME.fullmatch(name) else "not the name of an image"
+        if name in first:
+            what = f"the same image as in row {first[name]}"
+        first.setdefault(name, row)
+        if what:
+            found.append(
+                Violation(file=file.name, row=row, column="image_name", what=what, remedy=remedy)
+            )
+    return found
 
 
 def _duplicates(path: Path) -> set[str]:
