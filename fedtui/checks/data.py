@@ -1,6 +1,12 @@
-"""Whether the data that this site offers can be read by this user; no value is looked at."""
+"""Whether the data that this site offers can be read, and are what studies of them agree on.
 
+Reading needs libraries that have no place here: a child process does it, and tells counts only.
+"""
+
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +20,25 @@ AFTER: tuple[str, ...] = ()
 NETWORK = False
 DEEP = False
 
-_LIMIT = "every path in site.toml can be read"
+_LIMIT = "every data set in site.toml can be read, and has the schema of its studies"
+_AT_ONCE = 50 << 20  # bytes that load within a second or two
+_SECONDS, _DEEP_SECONDS = 6.0, 300.0
+# Counts and hashes only; a DataError names file, row and column, never a value.
+_LOAD = """
+import json, sys
+from pathlib import Path
+import datasets
+name, path, part = sys.argv[1:]
+try:
+    data = datasets.load(name, path=Path(path) if path else None, part=part)
+    print(json.dumps({"features": len(data.features), "schema": data.schema_hash[:12]}))
+except datasets.DataError as error:
+    print(json.dumps({"error": str(error), "remedy": error.remedy}))
+"""
 
 
 def check(inquiry: Inquiry) -> Iterator[Finding]:
-    """Open each data set's path; whether it fits a study is asked with 'fedtui data check'."""
+    """Open each data set's path, then have a child process load it as a study would."""
     if inquiry.home is None:
         yield _skipped("no home was given")
         return
@@ -27,15 +47,77 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
     except OperatorError:
         yield _skipped("needs config")
         return
-    placed = {name: source.path for name, source in own.data.items() if source.path is not None}
-    if not placed:
-        yield _skipped("site.toml names no path of data")
+    if not own.data:
+        yield _skipped("site.toml names no data")
         return
-    for name, path in placed.items():
-        yield _judged(name, path)
+    for name, source in own.data.items():
+        trouble = None if source.path is None else _judged(name, source.path)
+        yield trouble or _loaded(name, source, deep=inquiry.deep)
 
 
-def _judged(name: str, path: Path) -> Finding:
+def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
+    if source.path is not None and not deep and _heavy(source.path):
+        return Finding(
+            state=State.SKIP,
+            code="data-large",
+            measured=f"{name}: {source.path}",
+            threshold=f"up to {_AT_ONCE >> 20} MB without --deep",
+            meaning=f"The data of {name} can be opened; they are too large to read through now.",
+            remedy="Use --deep to read all of it.",
+        )
+    words = [name, str(source.path or ""), source.part]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _LOAD, *words],
+            capture_output=True,
+            text=True,
+            timeout=_DEEP_SECONDS if deep else _SECONDS,
+            check=True,
+        )
+        told = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return Finding(
+            state=State.UNKNOWN,
+            code="data-slow",
+            measured=f"{name}: {source.path or 'bundled'}",
+            threshold=_LIMIT,
+            meaning=f"Reading the data of {name} took too long to judge them.",
+            remedy="Use --deep, or look at the disk or share that they lie on.",
+        )
+    except (subprocess.CalledProcessError, ValueError):
+        told = {"error": f"The data of {name} could not be loaded.", "remedy": "Report this."}
+    if "error" in told:
+        return Finding(
+            state=State.FAIL,
+            code="data-unfit",
+            measured=f"{name}: {source.path or 'bundled'}",
+            threshold=_LIMIT,
+            exit_code=6,
+            meaning=told["error"],
+            remedy=told["remedy"],
+        )
+    return Finding(
+        state=State.OK,
+        code="data-ok",
+        measured=f"{name}, {source.part}: {told['features']} features, schema {told['schema']}",
+        threshold=_LIMIT,
+        meaning=f"The data of {name} load as studies of them agreed.",
+    )
+
+
+def _heavy(path: Path) -> bool:
+    """Whether more than ``_AT_ONCE`` bytes lie there; stops counting when it knows."""
+    size = 0
+    files = path.rglob("*") if path.is_dir() else [path]
+    for file in files:
+        if file.is_file():
+            size += file.stat().st_size
+        if size > _AT_ONCE:
+            return True
+    return False
+
+
+def _judged(name: str, path: Path) -> Finding | None:
     try:
         size = _size(path)
     except FileNotFoundError:
@@ -51,14 +133,7 @@ def _judged(name: str, path: Path) -> Finding:
         return _failed("data-broken", name, path, f"cannot be read ({error.strerror})")
     if size == 0:
         return _failed("data-empty", name, path, "is empty")
-    return Finding(
-        state=State.OK,
-        code="data-ok",
-        measured=f"{name}: {path}",
-        threshold=_LIMIT,
-        meaning=f"The data of {name} can be read.",
-        remedy=f"'fedtui data check {name}' looks whether it fits a study.",
-    )
+    return None
 
 
 def _size(path: Path) -> int:

@@ -38,7 +38,7 @@ from fedtui.processes import Lock
 from fedtui.site import Home
 
 REPORT_SECONDS = 1.0
-CHECK_SECONDS = 8.0  # while a run is under way: a link that goes bad is named within 10 s
+CHECK_SECONDS = 6.0  # while a run is under way: a link that goes bad is named within 10 s
 IDLE_CHECK_SECONDS = 120.0
 REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
@@ -88,6 +88,7 @@ class Agent:
         self._key = key
         self._head_of = ""  # the run whose round this site has just finished
         self._told = self._journal.head()[0]  # the last record of our checks that others know
+        self._worked = float("-inf")  # when the last piece of work came, by the monotonic clock
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
@@ -175,7 +176,7 @@ class Agent:
     def _handle(self, head: Message, tree: Any) -> None:
         traffic = self._node.traffic
         sent, received = traffic.sent, traffic.received
-        began = time.monotonic()
+        began = self._worked = time.monotonic()
         self._current = None
         message = self._node.fetch(head, tree)
         pulled = time.monotonic()
@@ -296,12 +297,13 @@ class Agent:
         return {"run": run, "at": at, "head": head.hex(), "key": public, "signature": signature}
 
     def _check_for_ever(self) -> None:
-        """Repeat the cheap checks: often while a run is under way, else now and then."""
+        """Repeat the cheap checks: often during a run or without a link, else now and then."""
         idle = 0.0
         while True:
             time.sleep(CHECK_SECONDS)
             idle += CHECK_SECONDS
-            if self._state["state"] == "waiting" and idle < IDLE_CHECK_SECONDS:
+            quiet = time.monotonic() - self._worked > IDLE_CHECK_SECONDS and not self._link_code
+            if quiet and idle < IDLE_CHECK_SECONDS:
                 continue
             idle = 0.0
             findings.record(self._home, checks.cheap(home=self._home), self._journal)

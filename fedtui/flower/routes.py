@@ -33,6 +33,7 @@ NEWS = (
     "RunEnded", "SiteSeen", "HeadWitnessed", "LinkChecked",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500
+_OWN = (events.TrainingProgressed, events.LinkChecked)  # a site has its own already
 # Bytes, the first prefix that fits; Flower's objects are 5 MB chunks, and the echo measures those.
 _LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/echo": 8 << 20, "/fedtui/": 1 << 20}
 _LONGEST_ECHO = 4 << 20  # bytes
@@ -135,7 +136,11 @@ class Routes:
         if body.get("after") is None:
             return {"news": [], "epoch": self.epoch}
         records = self._journal.own(NEWS, int(body["after"]), limit=_NEWS_AT_ONCE)
-        news = [{"seq": r.seq, "event": events.to_fields(r.event)} for r in records]
+        news = [
+            {"seq": r.seq, "event": events.to_fields(r.event)}
+            for r in records
+            if not (isinstance(r.event, _OWN) and r.event.site == site)
+        ]
         return {"news": news, "epoch": self.epoch}
 
     def _witness(self, site: str, head: Any) -> None:

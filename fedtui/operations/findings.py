@@ -18,7 +18,10 @@ def record(home: Home, findings: list[Finding], book: Journal) -> bool:
         Whether they did.
     """
     name = site.load(home).name
-    ran = {f.check: f for f in findings if f.state is not State.SKIP}
+    # Of the link only: what a site's own disks and data are like is nobody else's business.
+    ran = {
+        f.check: f for f in findings if f.state is not State.SKIP and checks.load(f.check).NETWORK
+    }
     now = {check: f"{f.state} {f.code}" for check, f in ran.items()}
     before: dict[str, str] = {}
     for record in book.own(("LinkChecked",)):

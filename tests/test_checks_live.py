@@ -1,0 +1,115 @@
+"""Phase 0 on a home with data, and while a run is under way: what goes bad is news in time."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from fedtui import checks, events, journal, operations
+from fedtui.checks import State
+from fedtui.journal import Record
+from fedtui.operations import findings
+from fedtui.site import Home
+from tests.federation import Proxy, federation, free_port, study
+
+
+def until(home: Home, kind: type[events.Event], *, after_time: float = 0.0) -> Record:
+    """The first record of ``kind`` after a moment; fails after 60 s."""
+    end = time.monotonic() + 60
+    for record in journal.follow(home.journal, stop=lambda: time.monotonic() > end):
+        if isinstance(record.event, kind) and record.time >= after_time:
+            return record
+        assert time.monotonic() < end
+    raise AssertionError(f"no {kind.__name__} within 60 s")
+
+
+def a_home(folder: Path, toml: str) -> Home:
+    home = Home(folder / "h")
+    operations.create(home, "halland")
+    with home.settings.open("a") as file:
+        file.write(toml)
+    return home
+
+
+def the_data(home: Home) -> list[checks.Finding]:
+    return [f for f in checks.run(None, home=home, only=("data",)) if f.check == "data"]
+
+
+def test_data_are_loaded_as_a_study_would_and_a_wrong_part_is_named(tmp_path: Path) -> None:
+    home = a_home(tmp_path, '[data.digits]\npart = "odd"\n[data.breast_cancer]\npart = "nowhere"\n')
+
+    good, bad = the_data(home)
+
+    assert (good.state, good.code) == (State.OK, "data-ok")
+    assert "64 features" in good.measured
+    assert (bad.state, bad.code, bad.exit_code) == (State.FAIL, "data-unfit", 6)
+    assert "no part 'nowhere'" in bad.meaning
+
+
+def test_a_broken_row_is_named_without_its_value(tmp_path: Path) -> None:
+    source = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"), "heart_disease")
+    if not source.exists():
+        pytest.skip("no heart_disease under FEDTUI_SHARED_DATA")
+    shutil.copytree(source, tmp_path / "data")
+    file = tmp_path / "data" / "processed.cleveland.data"
+    file.chmod(0o644)
+    lines = file.read_text().splitlines()
+    lines[4] = lines[4].replace(",", ",Svensson", 1)
+    file.write_text("\n".join(lines) + "\n")
+    home = a_home(
+        tmp_path,
+        f'[data.heart_disease]\npath = "{tmp_path / "data"}"\npart = "cleveland"\n',
+    )
+
+    (finding,) = the_data(home)
+
+    assert finding.code == "data-unfit"
+    assert "5" in finding.meaning
+    assert "Svensson" not in str(finding)
+
+
+def test_findings_about_a_sites_own_host_stay_there(tmp_path: Path) -> None:
+    home = a_home(tmp_path, '[data.digits]\npart = "nowhere"\n')
+    book = journal.Journal(home.journal, source="test")
+
+    findings.record(home, checks.run(None, home=home), book)
+
+    told = [r.event for r in book.own(("LinkChecked",))]
+    book.close()
+    assert all(
+        checks.load(name).NETWORK
+        for event in told
+        if isinstance(event, events.LinkChecked)
+        for name in event.findings
+    )
+
+
+def test_a_link_that_goes_bad_during_a_run_is_a_warning_within_10_s_and_news_to_all() -> None:
+    port = free_port()
+    proxy = Proxy(port)
+    try:
+        with federation(
+            "sahlgrenska", "halland", port=port, dial=f"127.0.0.1:{proxy.port}"
+        ) as made:
+            made.start(study(rounds=100_000))
+            until(made.site, events.RoundEnded)
+
+            cut = time.time()
+            proxy.cut()
+            bad = until(made.site, events.LinkChecked, after_time=cut)
+            down = until(made.site, events.LinkChanged, after_time=cut)
+            proxy.restore()
+            well = until(made.site, events.LinkChecked, after_time=bad.time + 0.001)
+            elsewhere = until(made.coordinator, events.LinkChecked, after_time=bad.time)
+
+            assert bad.time - cut < 10
+            assert bad.event.level == "WARN"
+            assert bad.event.findings["tcp"].startswith("FAIL")
+            assert not down.event.up
+            assert "tcp" not in well.event.unwell
+            assert elsewhere.event.site in made.homes
+            operations.stop(made.coordinator)
+    finally:
+        proxy.close()
