@@ -135,12 +135,15 @@ class Routes:
                 self._journal.append(event)
         if body.get("after") is None:
             return {"news": [], "epoch": self.epoch}
-        records = self._journal.own(NEWS, int(body["after"]), limit=_NEWS_AT_ONCE)
-        news = [
-            {"seq": r.seq, "event": events.to_fields(r.event)}
-            for r in records
-            if not (isinstance(r.event, _OWN) and r.event.site == site)
-        ]
+        news: list[dict[str, Any]] = []
+        after = int(body["after"])
+        while not news and (records := self._journal.own(NEWS, after, limit=_NEWS_AT_ONCE)):
+            after = records[-1].seq
+            news = [
+                {"seq": r.seq, "event": events.to_fields(r.event)}
+                for r in records
+                if not (isinstance(r.event, _OWN) and r.event.site == site)
+            ]
         return {"news": news, "epoch": self.epoch}
 
     def _witness(self, site: str, head: Any) -> None:
