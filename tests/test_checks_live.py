@@ -113,3 +113,24 @@ def test_a_link_that_goes_bad_during_a_run_is_a_warning_within_10_s_and_news_to_
             operations.stop(made.coordinator)
     finally:
         proxy.close()
+
+
+def test_a_site_taken_off_the_roster_is_refused_by_name_and_the_run_goes_on() -> None:
+    with federation("sahlgrenska", "halland") as made:
+        run = made.start(study(rounds=100_000))
+        until(made.site, events.RoundEnded)
+
+        revoked = time.time()
+        operations.revoke(made.coordinator, "halland")
+        refused = until(made.coordinator, events.AnswerRefused, after_time=revoked)
+        alone = until(made.coordinator, events.RoundEnded, after_time=refused.time)
+        told = until(made.site, events.LinkChanged, after_time=revoked)
+        findings_there = {f.check: f.code for f in checks.run(None, home=made.site)}
+        roster = [entry["site"] for entry in operations.sites(made.coordinator)]
+        operations.stop(made.coordinator, run)
+
+        assert (refused.event.site, refused.event.code) == ("halland", "revoked")
+        assert set(alone.event.by_site) == {"sahlgrenska"}
+        assert not told.event.up
+        assert findings_there["identity"] == "key-revoked"
+        assert roster == ["sahlgrenska"]

@@ -115,10 +115,16 @@ def join(
 
 @app.command()
 @named
-def sites(home: HomeOption = None, json_: JsonOption = False) -> None:
-    """List the coordinator's roster."""
+def sites(
+    revoke: Annotated[str, typer.Option(metavar="SITE", help="Take it off the roster.")] = "",
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """List the coordinator's roster, or take a site off it."""
     from fedtui import operations
 
+    if revoke:
+        operations.revoke(home_of(home), revoke)
     roster = operations.sites(home_of(home))
     if json_:
         print_json({"schema": 1, "sites": roster})

@@ -21,6 +21,7 @@ from fedtui.events._home import (
     RequestRefused,
     SiteCreated,
     SiteInvited,
+    SiteRevoked,
     SiteSeen,
 )
 from fedtui.events._run import (
@@ -70,6 +71,7 @@ __all__ = [
     "RunSubmitted",
     "SiteCreated",
     "SiteInvited",
+    "SiteRevoked",
     "SiteSeen",
     "SitesAwaited",
     "TrainingProgressed",

@@ -32,6 +32,18 @@ class SiteInvited(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SiteRevoked(Event):
+    """The coordinator took a site off its roster; what it sends is refused."""
+
+    level: ClassVar[str] = "WARN"
+    site: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} was taken off the roster."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FederationJoined(Event):
     """This site pinned a coordinator's address and certificate authority."""
 

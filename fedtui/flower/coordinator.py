@@ -104,6 +104,11 @@ class Coordinator:
                 key = keys.load_public(data, name=path.name)
                 self._gate.enrol(path.stem, key)
                 self._fleet.enrol(path.stem, keys.public_bytes(key))
+        for path in sorted(self._home.roster.glob("*.revoked")):
+            key = keys.load_public(path.read_bytes(), name=path.name)
+            self._gate.revoke(path.stem, key)
+            if path.stem in known:
+                self._fleet.revoke(path.stem)
         return {"sites": self._fleet.sites}
 
     def _submit(self, request: dict[str, Any]) -> dict[str, Any]:

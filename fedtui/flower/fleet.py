@@ -122,10 +122,21 @@ class Fleet:
         self._state.activate_node(node, 0.0)
         self._sites[site], self._names[node] = node, site
 
+    def revoke(self, site: str) -> None:
+        """Make the node of ``site`` a stranger to Flower: its next request is refused."""
+        node = self._sites.pop(site)
+        del self._names[node]
+        self._state.nodes[node].online_until = 0.0  # Flower takes the smaller of this and now
+        self._state.delete_node(NOOP_FLWR_AID, node)
+
     @property
     def sites(self) -> list[str]:
         """Every site on the roster, by name."""
         return sorted(self._sites)
+
+    def has(self, site: str) -> bool:
+        """Whether ``site`` is on the roster."""
+        return site in self._sites
 
     def node(self, site: str) -> int:
         """The node id of ``site`` in this Flower state. Raises KeyError for a stranger."""

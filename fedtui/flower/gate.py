@@ -12,7 +12,11 @@ _LONGEST_HEADER = 256  # characters; ours are shorter, and a header must not fil
 
 
 class DeniedError(Exception):
-    """A request is not what it claims. ``code``: unsigned, stranger, stale, forged or replayed."""
+    """A request is not what it claims, or comes from a site that may no longer take part.
+
+    Attributes:
+        code: unsigned, stranger, revoked, stale, forged or replayed.
+    """
 
     def __init__(self, code: str, site: str) -> None:
         super().__init__(code)
@@ -24,12 +28,19 @@ class Gate:
 
     def __init__(self) -> None:
         self._keys: dict[str, PublicKey] = {}
+        self._revoked: set[str] = set()
         self._nonces: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def enrol(self, site: str, key: PublicKey) -> None:
         """Let ``site`` in with ``key``."""
         self._keys[site] = key
+        self._revoked.discard(site)
+
+    def revoke(self, site: str, key: PublicKey) -> None:
+        """Refuse ``site`` by name from now on, as long as it signs with ``key``."""
+        self._keys[site] = key
+        self._revoked.add(site)
 
     def key(self, site: str) -> PublicKey:
         """The key that ``site`` signs with. Raises KeyError for a stranger."""
@@ -61,6 +72,8 @@ class Gate:
             key, signature, site=site, method=method, path=path, body=body, time=moment, nonce=nonce
         ):
             raise DeniedError("forged", site)
+        if site in self._revoked:  # said only to the holder of its key
+            raise DeniedError("revoked", site)
         with self._lock:
             now = time.monotonic()
             for old in [n for n, until in self._nonces.items() if until < now]:

@@ -128,7 +128,10 @@ class DirectGrid(Grid):
             self._fleet.wait(_LOOK_SECONDS)
             self._obey()
             for site, question in list(waiting.items()):
-                if self._answered(site, question, round, phase):
+                if not self._fleet.has(site):
+                    del waiting[site]
+                    self._refused(site, round, phase, "revoked", "it was taken off the roster.")
+                elif self._answered(site, question, round, phase):
                     self._fleet.forget(question.ids)
                     del waiting[site]
                 elif self._lost(site, question):
@@ -167,12 +170,7 @@ class DirectGrid(Grid):
             assert self.judge is not None
             examples, metrics, body = self.judge(site, message)
         except RefusedError as error:
-            self._journal.append(
-                events.AnswerRefused(
-                    run=self._run, round=round, phase=phase, site=site,
-                    code=error.code, cause=str(error),
-                )
-            )  # fmt: skip
+            self._refused(site, round, phase, error.code, str(error))
             return True
         total = time.monotonic() - question.asked
         trained = metrics.pop("seconds", 0.0)
@@ -235,6 +233,17 @@ class DirectGrid(Grid):
             time.sleep(0.1)
         if self._control.stopped:
             raise StoppedError
+
+    def _refused(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
+        self._journal.append(
+            events.AnswerRefused(
+                run=self._run, round=round, phase=phase, site=site, code=code, cause=cause
+            )
+        )
+
+    def has(self, site: str) -> bool:
+        """Whether ``site`` is still on the roster."""
+        return self._fleet.has(site)
 
     def node(self, site: str) -> int:
         """The node id of ``site`` in this Flower state."""

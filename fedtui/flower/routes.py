@@ -197,6 +197,7 @@ class Routes:
 def _denied(denied: DeniedError) -> Response:
     remedies = {
         "stranger": "This site is not on the coordinator's roster: ask for an invitation.",
+        "revoked": "This site was taken off the roster: call the coordinator's operator.",
         "forged": "The key is not the one on the coordinator's roster: ask for an invitation.",
         "stale": f"The clocks differ by more than {FRESH_SECONDS:.0f} s: set this host's clock.",
         "replayed": "Nothing to do: the same request arrived twice.",

@@ -148,7 +148,7 @@ class JointAveraging(FedAvg):
             return []
         grid.judge = self._judge_update
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
-        nodes = [grid.node(site) for site in self._terms.train_sites]
+        nodes = [grid.node(site) for site in self._terms.train_sites if grid.has(site)]
         return self._construct_messages(record, nodes, MessageType.TRAIN)
 
     def aggregate_train(
@@ -190,7 +190,7 @@ class JointAveraging(FedAvg):
         assert isinstance(grid, DirectGrid)
         grid.judge = lambda _, message: judge_metrics(message)
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "evaluate")})
-        nodes = [grid.node(site) for site in sorted(self._terms.study.sites)]
+        nodes = [grid.node(site) for site in sorted(self._terms.study.sites) if grid.has(site)]
         return self._construct_messages(record, nodes, MessageType.EVALUATE)
 
     def aggregate_evaluate(

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fedtui.operations._homes import invite as invite
     from fedtui.operations._homes import join as join
     from fedtui.operations._homes import join_flower as join_flower
+    from fedtui.operations._homes import revoke as revoke
     from fedtui.operations._homes import sites as sites
     from fedtui.operations._orders import down as down
     from fedtui.operations._orders import pause as pause

@@ -224,6 +224,26 @@ def sites(home: Home) -> list[dict[str, str]]:
     ]
 
 
+def revoke(home: Home, name: str) -> None:
+    """Take a site off the roster: from now on the coordinator refuses it, saying so.
+
+    A run under way goes on without it as its quorum allows.
+
+    Raises:
+        UsageError: this home coordinates nothing, or there is no such site.
+    """
+    coordinating(home)
+    path = home.roster / f"{name}.pub"
+    if not path.exists():
+        raise UsageError(f"{name} is not on the roster.", remedy="See 'fedtui sites'.")
+    path.replace(path.with_suffix(".revoked"))
+    book = Journal(home.journal, source="operator")
+    book.append(events.SiteRevoked(site=name))
+    book.close()
+    if processes.running(home, "coordinator"):
+        orders.order(home, "coordinator", "enrol")
+
+
 def coordinating(home: Home) -> Site:
     """The site of ``home``, or UsageError if it coordinates nothing."""
     own = site.load(home)
@@ -242,6 +262,7 @@ def _enrol(home: Home, name: str, public: bytes) -> None:
             f"{name} is on the roster with another key.",
             remedy=f"If that site lost its key, remove {path} and invite it again.",
         )
+    path.with_suffix(".revoked").unlink(missing_ok=True)
     path.write_bytes(public)
 
 
