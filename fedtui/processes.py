@@ -100,6 +100,7 @@ def environment(home: Home) -> dict[str, str]:
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FEDTUI_CACHE": str(home.path / "cache"),  # derived data stay in the home, mode 0600
         "NO_PROXY": ",".join(sorted(exempt)),
         "no_proxy": ",".join(sorted(exempt)),
     }

@@ -1,0 +1,167 @@
+"""This site's data, looked at where they lie: nothing of it is sent."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedtui.cli._shared import JsonOption, app, named, print_json
+
+data = typer.Typer(help="Look at this site's data; nothing is sent.", rich_markup_mode=None)
+app.add_typer(data, name="data")
+
+PathArgument = Annotated[Path, typer.Argument(help="The folder or file, as downloaded.")]
+NameOption = Annotated[str, typer.Option("--name", help="Which data set; default recognised.")]
+_BARS = " .:-=+*#"
+
+
+@data.command("list")
+@named
+def list_(json_: JsonOption = False) -> None:
+    """The data sets that fedtui reads, and what a site can hold of each."""
+    import datasets
+
+    found: list[dict[str, Any]] = [
+        {"name": n, "parts": datasets.parts(n), "needs_path": datasets.needs_path(n)}
+        for n in datasets.names()
+    ]
+    if json_:
+        print_json({"schema": 1, "data": found})
+        return
+    for entry in found:
+        needs = "needs a path" if entry["needs_path"] else "bundled"
+        typer.echo(f"{entry['name']:<22}{needs:<14}{', '.join(entry['parts'][:6])}")
+
+
+@data.command()
+@named
+def inspect(
+    path: PathArgument, name: NameOption = "", part: str = "all", json_: JsonOption = False
+) -> None:
+    """Rows, patients, label rate, missing values and histograms; small counts stay hidden."""
+    import datasets
+
+    with _translated():
+        told = datasets.inspect(name or _recognised(path), path=path, part=part)
+    if json_:
+        print_json({"schema": 1, **told})
+        return
+    counts = f"{told['rows']} rows, {told['patients']} patients"
+    typer.echo(f"{told['name']}, part {told['part']}: {counts}")
+    typer.echo(f"label rate {told['label_rate']}, schema {told['schema_hash'][:12]}")
+    for feature in told["features"]:
+        typer.echo(
+            f"  {feature['name'][:34]:<35}{feature['unit'][:12]:<13}"
+            f"{_share(feature['missing']):>7} missing  {_histogram(feature)}"
+        )
+
+
+@data.command()
+@named
+def check(
+    path: PathArgument,
+    name: NameOption = "",
+    study: Annotated[Path | None, typer.Option(help="The study that they should fit.")] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Name what is wrong by file, column and row number, never by value; exit 6 if it blocks."""
+    from dataclasses import asdict
+
+    import datasets
+    from fedtui import study as studies
+    from fedtui.errors import DataError
+
+    wanted = studies.load(study).data if study is not None else ""
+    with _translated():
+        chosen = name or wanted or _recognised(path)
+        found = datasets.check(chosen, path)
+        if not any(violation.blocks for violation in found):
+            datasets.load(chosen, path=path)
+    if wanted and wanted != chosen:
+        raise DataError(f"The study wants {wanted}.", remedy=f"Check with --name {wanted}.")
+    if json_:
+        print_json({"schema": 1, "name": chosen, "violations": [asdict(v) for v in found]})
+    for violation in () if json_ else found:
+        row = "" if violation.row is None else f", row {violation.row}"
+        column = f", {violation.column}" if violation.column else ""
+        state = "FAIL" if violation.blocks else "WARN"
+        typer.echo(f"{state} {violation.file}{row}{column}: {violation.what}. {violation.remedy}")
+    if any(violation.blocks for violation in found):
+        raise typer.Exit(6)
+    if not json_:
+        typer.echo(f"{chosen}: nothing stands in the way")
+
+
+@data.command()
+@named
+def synth(
+    kind: Annotated[str, typer.Argument(help="mimic_iv, siim_isic or clinical.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder.")],
+    rows: Annotated[int, typer.Option(min=1, help="Stays, images or patients.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_: JsonOption = False,
+) -> None:
+    """Write a made-up set in the official layout, with the real one's traps."""
+    from dataclasses import asdict
+
+    import datasets
+
+    with _translated():
+        written = datasets.synthesise(kind, to, rows=rows, seed=seed)
+    if json_:
+        print_json({"schema": 1, **asdict(written)})
+    else:
+        typer.echo(f"{kind}: made up in {to}")
+
+
+@data.command()
+@named
+def purge(json_: JsonOption = False) -> None:
+    """Remove everything that was derived from this site's files and cached."""
+    import datasets
+
+    freed = datasets.purge()
+    if json_:
+        print_json({"schema": 1, "freed_bytes": freed})
+    else:
+        typer.echo(f"{freed / 1e6:.1f} MB freed")
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """The data layer's errors as an operator's."""
+    from datasets import DataError
+    from fedtui.errors import DataError as OperatorDataError
+
+    try:
+        yield
+    except DataError as error:
+        raise OperatorDataError(str(error), remedy=error.remedy) from error
+
+
+def _recognised(path: Path) -> str:
+    import datasets
+    from fedtui.errors import DataError
+
+    found = datasets.recognise(path)
+    if len(found) != 1:
+        what = f"could be {', '.join(found)}" if found else "is no data set that fedtui knows"
+        raise DataError(f"{path} {what}.", remedy="Say which with --name; 'fedtui data list'.")
+    return found[0]
+
+
+def _share(value: float | None) -> str:
+    return "few" if value is None else f"{value:.1%}"
+
+
+def _histogram(feature: dict[str, Any]) -> str:
+    """Counts as a row of marks; '?' where the count is too small to show."""
+    counts = feature.get("counts") or []
+    most = max((count for count in counts if count), default=1)
+    marks = (
+        "?" if count is None else _BARS[min(len(_BARS) - 1, count * len(_BARS) // (most + 1))]
+        for count in counts
+    )
+    return "".join(marks)
