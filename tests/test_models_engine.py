@@ -81,12 +81,23 @@ def compiled() -> Iterator[list[str]]:
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
-@pytest.mark.parametrize("model", models.names())
+def kind(model: str) -> str:
+    eats = models.load(model).EATS
+    return eats if isinstance(eats, str) else eats[0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if kind(name) == "images" else [])
+        for name in models.names()
+    ],
+)
 @given(seed=st.integers(0, 2**32 - 1))
 @few
 def test_the_flat_vector_survives_a_round_trip(model: str, seed: int) -> None:
     config = models.load(model).Config()
-    functions = program(model, config, Training(), 64, 10)
+    functions = program(model, config, Training(), 64, 10, gives=kind(model))
     vector = np.random.default_rng(seed).normal(size=functions.manifest.size).astype(np.float32)
 
     state = functions.begin(vector)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
@@ -110,6 +110,7 @@ def test_ranking_survives_where_probabilities_round_to_1() -> None:
     shift=st.floats(-2, 2),
     rows=st.integers(30, 90),
 )
+@settings(max_examples=25)
 def test_the_calibration_slope_is_that_of_a_logistic_regression_on_the_logit(
     seed: int, scale: float, shift: float, rows: int
 ) -> None:

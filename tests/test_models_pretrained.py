@@ -54,7 +54,7 @@ def logits(net: Any, vector: NDArray[np.float32]) -> NDArray[np.float32]:
     [
         ("resnet18", "frozen"),
         pytest.param("resnet18", "local", marks=pytest.mark.slow),
-        ("efficientnet_b0", "frozen"),
+        pytest.param("efficientnet_b0", "frozen", marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", "local", marks=pytest.mark.slow),
         pytest.param("efficientnet_b2", "frozen", marks=pytest.mark.slow),
         pytest.param("efficientnet_b2", "local", marks=pytest.mark.slow),
@@ -70,8 +70,17 @@ def test_logits_are_those_of_pytorch(tmp_path: Path, model: str, norm: str) -> N
     )  # as issue 7 has it
 
 
-@pytest.mark.parametrize("model", ["resnet18", "efficientnet_b0", "efficientnet_b2"])
-@pytest.mark.parametrize("norm", ["group", "frozen", "local"])
+@pytest.mark.parametrize(
+    ("model", "norm"),
+    [
+        ("resnet18", "group"),
+        ("resnet18", "frozen"),
+        ("resnet18", "local"),
+        ("efficientnet_b0", "group"),
+        ("efficientnet_b2", "frozen"),
+        pytest.param("efficientnet_b2", "local", marks=pytest.mark.slow),
+    ],
+)
 def test_there_are_as_many_parameters_as_in_pytorch(model: str, norm: str) -> None:
     net = network(model, norm)
 
@@ -81,7 +90,9 @@ def test_there_are_as_many_parameters_as_in_pytorch(model: str, norm: str) -> No
     assert trained == TORCH[model]["parameters"]
 
 
-@pytest.mark.parametrize("model", ["efficientnet_b0", "efficientnet_b2"])
+@pytest.mark.parametrize(
+    "model", ["efficientnet_b0", pytest.param("efficientnet_b2", marks=pytest.mark.slow)]
+)
 def test_timms_names_load_like_torchvisions(tmp_path: Path, model: str) -> None:
     net = network(model, "frozen")
     weights = drawn(TORCH[model]["shapes"])

@@ -84,7 +84,13 @@ NETWORKS: dict[str, tuple[Callable[[], nnx.Module], Callable[[], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "frozen" in name or "table" in name else [])
+        for name in NETWORKS
+    ],
+)
 def test_clipping_by_ghost_norms_is_clipping_of_plain_gradients(kind: str) -> None:
     build, inputs = NETWORKS[kind]
     module, x = build(), inputs()

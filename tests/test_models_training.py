@@ -166,11 +166,10 @@ def test_bfloat16_computes_coarsely_and_keeps_parameters_in_float32() -> None:
     assert coarse.loss == pytest.approx(fine.loss, rel=0.02)  # bfloat16 carries 8 bits
 
 
-@pytest.mark.parametrize("failures", [1, 2])
 def test_too_little_memory_cuts_batches_and_says_so(
-    failures: int, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = made(50)
+    data, failures = made(50), 2
     settings: dict[str, Any] = {"batch": 8, "epochs": 2, "momentum": 0.9, "l2": 0.1}
     site = engine(data, "mlp", **settings)
     start = site.initial()
