@@ -163,7 +163,8 @@ class Engine:
             stream: A number of the site's own, the same in every round; not negative.
             on_progress: Called about twice a second and at the end with the steps done, the steps
                 in all, and the mean loss over the examples since the last call, in nats.
-            local: float32 [local], ``Trained.local`` of the site's last round; None in its first.
+            local: float32 [local], ``Trained.local`` of the site's last round, or zeros if it has
+                none; may be left out in round 1, and by models that keep nothing.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
@@ -173,6 +174,11 @@ class Engine:
             McMahan et al., Communication-Efficient Learning, AISTATS 2017, ClientUpdate.
         """
         began, bench = time.monotonic(), self._bench
+        if local is None and self.local.size and round > 1:
+            raise ModelError(
+                f"{self._model}: round {round} needs what this site kept from the one before",
+                remedy="Choose norm group or frozen, or give the site's own part to each round.",
+            )
         vector, local = self._checked(vector), self._checked_local(local)
         judged = self._training.patience and len(self._data.validation)
         while True:

@@ -240,6 +240,8 @@ def test_site_statistics_stay_at_the_site_and_move_with_its_images(small: None) 
             assert np.array_equal(second.vector[part], start[part]), entry.name
     plain = site.predict(second.vector)
     assert not np.array_equal(plain, site.predict(second.vector, local=second.local))
+    with pytest.raises(ModelError, match="round 2 needs what this site kept"):
+        site.train(first.vector, round=2, stream=0)
     with pytest.raises(ModelError, match="own part"):
         site.predict(second.vector, local=second.local[1:])
 
@@ -264,6 +266,7 @@ def test_running_statistics_are_those_of_the_real_examples() -> None:
     np.testing.assert_allclose(variance, 0.9 + 0.1 * values.var(0, ddof=1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_images_show(small: None) -> None:
     site = pictures("group", epochs=8)
 

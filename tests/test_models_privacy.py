@@ -40,7 +40,7 @@ def series() -> tuple[Array, Array]:
 
 
 def image() -> tuple[Array, Array]:
-    pixels = np.random.default_rng(2).integers(0, 256, (BATCH, 12, 12, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(2).integers(0, 256, (BATCH, 8, 8, 3), dtype=np.uint8)
     return jnp.asarray(pixels), table(2)
 
 
