@@ -1,15 +1,18 @@
 """A terminal for tests: a real pty, read into pyte, that answers queries as xterm would."""
 
 import contextlib
+import fcntl
 import os
 import re
 import select
+import struct
+import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import ptyprocess
 import pyte
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +22,66 @@ _DEVICE = re.compile(rb"\x1b\[0?c")
 _CURSOR = re.compile(rb"\x1b\[6n")
 # What pyte would print: the keyboard protocol's sequences are younger than it is.
 _UNKNOWN_TO_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*u")
+
+
+class _Process:
+    """A child whose controlling terminal is a new pty.
+
+    Started without a fork in Python: other tests have JAX's threads in this very process.
+    """
+
+    def __init__(
+        self, command: list[str], *, columns: int, rows: int, environment: dict[str, str], cwd: Path
+    ) -> None:
+        self.fd, inside = os.openpty()
+        self.closed = False
+        self.setwinsize(rows, columns)
+        # A session's leader that opens a terminal gets it as its own.
+        self._child = subprocess.Popen(
+            ["/bin/sh", "-c", 'exec "$@" 0<>"$0" 1>&0 2>&0', os.ttyname(inside), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
+            cwd=cwd,
+        )
+        self.pid = self._child.pid
+        self._inside = inside  # open until the child has it: a pty that nobody holds hangs up
+
+    def setwinsize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def adopted(self) -> None:
+        """The child has shown something: only it holds its side from here on."""
+        if self._inside >= 0:
+            os.close(self._inside)
+            self._inside = -1
+
+    def close(self) -> None:
+        if not self.closed:
+            self.adopted()
+            os.close(self.fd)
+            self.closed = True
+
+    def isalive(self) -> bool:
+        return self._child.poll() is None
+
+    @property
+    def exitstatus(self) -> int | None:
+        code = self._child.poll()
+        return code if code is not None and code >= 0 else None
+
+    @property
+    def signalstatus(self) -> int | None:
+        code = self._child.poll()
+        return -code if code is not None and code < 0 else None
+
+    def kill(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def wait(self) -> int:
+        return self._child.wait()
 
 
 class Terminal:
@@ -44,11 +107,12 @@ class Terminal:
             self._stream.select_other_charset("@")
         self.bytes = b""
         self.started = time.monotonic()
-        self.process = ptyprocess.PtyProcess.spawn(
+        self.process = _Process(
             list(command),
-            dimensions=(rows, columns),
-            env={**_BASE, "PYTHONPATH": str(ROOT), **(environment or {})},
-            cwd=str(cwd),
+            columns=columns,
+            rows=rows,
+            environment={**_BASE, "PYTHONPATH": str(ROOT), **(environment or {})},
+            cwd=cwd,
         )
         self._open = True
 
@@ -91,6 +155,7 @@ class Terminal:
             if not data:
                 self._open = False
                 break
+            self.process.adopted()
             got += data
             self._stream.feed(_UNKNOWN_TO_PYTE.sub(b"", data))
             self._answer(data)
@@ -134,9 +199,7 @@ class Terminal:
 
     def close(self) -> None:
         """Hang up: the program's terminal is gone."""
-        if not self.process.closed:
-            self.process.fileobj.close()
-            self.process.closed = True
+        self.process.close()
         self._open = False
 
     def ended(self, seconds: float) -> int | None:
