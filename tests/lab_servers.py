@@ -188,6 +188,26 @@ def _late_copy(source: socket.socket, sink: socket.socket, seconds: float, jitte
             waiting.append((max(due, waiting[-1][0] if waiting else 0.0), data))
 
 
+def _copy_tls(one: ssl.SSLSocket, other: ssl.SSLSocket) -> None:
+    """Copy until either side ends, in one thread: OpenSSL has no reading beside writing."""
+    ways = {one: other, other: one}
+    while True:
+        ready = [end for end in ways if end.pending()]
+        for source in ready or select.select(list(ways), [], [])[0]:
+            source.setblocking(False)
+            try:
+                data = source.recv(1 << 16)
+            except ssl.SSLWantReadError:  # a part of a record, or a session ticket
+                continue
+            except OSError:
+                return
+            finally:
+                source.setblocking(True)
+            if not data:
+                return
+            ways[source].sendall(data)
+
+
 def interceptor(context: ssl.SSLContext, port: int) -> Handler:
     """TLS inspection: opens the connection, and closes it again towards ``port``."""
 
@@ -196,7 +216,7 @@ def interceptor(context: ssl.SSLContext, port: int) -> Handler:
         inner = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         inner.check_hostname, inner.verify_mode = False, ssl.CERT_NONE
         with outer, inner.wrap_socket(socket.create_connection(("127.0.0.1", port))) as server:
-            copy_both(outer, server)
+            _copy_tls(outer, server)
 
     return handle
 

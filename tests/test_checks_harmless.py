@@ -9,7 +9,7 @@ from tests import federation as fed
 from tests.federation import SITE, Federation, records
 
 _CHECKS, _AT_ONCE = 100, 2
-_ROUNDS = 24
+_ROUNDS = 48
 _NEWS = (
     events.RequestRefused, events.SiteSeen, events.AnswerRefused, events.SitesAwaited,
     events.PhaseStarted, events.AnswerReceived, events.RoundEnded, events.ProcessStarted,

@@ -3,17 +3,21 @@
 Reading needs libraries that have no place here: a child process does it, and tells counts only.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
-from fedtui import site
+from fedtui import __version__, site
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
 from fedtui.errors import OperatorError
+from fedtui.site import Home
 
 NEEDS: tuple[str, ...] = ()
 AFTER: tuple[str, ...] = ()
@@ -22,6 +26,7 @@ DEEP = False
 
 _LIMIT = "every data set in site.toml can be read, and has the schema of its studies"
 _AT_ONCE = 50 << 20  # bytes that load within a second or two
+_MOST_FILES = 10_000  # an image set has more; its size is above the limit long before
 _SECONDS, _DEEP_SECONDS = 6.0, 300.0
 # Counts and hashes only; a DataError names file, row and column, never a value.
 _LOAD = """
@@ -52,7 +57,29 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
         return
     for name, source in own.data.items():
         trouble = None if source.path is None else _judged(name, source.path)
-        yield trouble or _loaded(name, source, deep=inquiry.deep)
+        yield trouble or _loaded_once(inquiry.home, name, source, deep=inquiry.deep)
+
+
+def _loaded_once(home: Home, name: str, source: site.Source, *, deep: bool) -> Finding:
+    """As ``_loaded``; what loaded well is not loaded again before a file or fedtui changes."""
+    files = _files(source.path) if source.path is not None else []
+    stamps = [(str(f), s.st_size, s.st_mtime_ns) for f in files if (s := f.stat())]
+    key = json.dumps([__version__, name, source.part, str(source.path), stamps])
+    note = home.path / "cache" / f"checked-{name}.json"
+    try:
+        kept = json.loads(note.read_text(encoding="utf-8"))
+        if kept["key"] == key:
+            return Finding(**{**kept["finding"], "state": State.OK})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # never checked, or by another fedtui
+    finding = _loaded(name, source, deep=deep)
+    if finding.state is State.OK:
+        with contextlib.suppress(OSError):  # a home that cannot be written has its own check
+            note.parent.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(note, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"key": key, "finding": asdict(finding)}, file)
+    return finding
 
 
 def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
@@ -108,13 +135,17 @@ def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
 def _heavy(path: Path) -> bool:
     """Whether more than ``_AT_ONCE`` bytes lie there; stops counting when it knows."""
     size = 0
-    files = path.rglob("*") if path.is_dir() else [path]
-    for file in files:
-        if file.is_file():
-            size += file.stat().st_size
+    for file in _files(path):
+        size += file.stat().st_size
         if size > _AT_ONCE:
             return True
     return False
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The files of a data set, at most so many that counting them takes no time."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    yield from islice((file for file in found if file.is_file()), _MOST_FILES)
 
 
 def _judged(name: str, path: Path) -> Finding | None:
