@@ -21,7 +21,10 @@ def check(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also idle limits, packet size, loss, bandwidth.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on, and say what changes.")] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option("--watch", metavar="N", min=1.0, help="Again every N s; say what changes."),
+    ] = None,
     tickets: Annotated[
         bool, typer.Option("--tickets", help="Add the text for the network team.")
     ] = False,
@@ -40,8 +43,8 @@ def check(
         target = checks.from_invitation(invitation)
     elif address:
         target = checks.from_address(address)
-    if watch:
-        for changed in checks.watch(target, home=here, seconds=5.0):
+    if watch is not None:
+        for changed in checks.watch(target, home=here, seconds=watch):
             line = json.dumps(checks.to_json(changed)) if json_ else checks.changes(changed)
             typer.echo(line)
         return
