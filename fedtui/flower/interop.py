@@ -6,6 +6,7 @@ stock node runs whatever it is sent; ours never does), and our agent serves a st
 
 import io
 import json
+import os
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -145,7 +146,9 @@ def _records(done: dict[str, Any]) -> RecordDict:
 
 @cache
 def _trainer(site: str) -> Trainer:
-    return Trainer(site=site, cache=Path(tempfile.gettempdir()) / "fedtui-peer-cache")
+    # The node's own folder, not a shared /tmp: compiled code is loaded from there.
+    flower = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
+    return Trainer(site=site, cache=flower / "fedtui-cache")
 
 
 def stock_key(message: Message) -> Key:
