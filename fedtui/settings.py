@@ -84,6 +84,8 @@ def from_mapping(document: Mapping[str, Any], kind: type[T], keys: tuple[str, ..
 def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:  # JSON has it, TOML leaves the key out
+            return None
         inner = [a for a in arguments if a is not type(None)]
         return _convert(value, inner[0], keys)
     if dataclasses.is_dataclass(hint):

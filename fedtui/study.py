@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,12 @@ from fedtui.errors import TrustError, UsageError
 
 PROTOCOL = 1
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,39}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # What decides the numbers: a patch elsewhere (screens, security) leaves a study's fingerprint.
-_NUMERIC = ("datasets/*.py", "models/*.py", "fedtui/flower/strategy.py", "fedtui/flower/vectors.py")
+_NUMERIC = (
+    "datasets/*.py", "models/*.py",
+    "fedtui/flower/strategy.py", "fedtui/flower/rules.py", "fedtui/flower/vectors.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,17 +52,60 @@ class Quorum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """How the joint model is judged once a run is over.
+
+    Attributes:
+        local: Every site also trains on its own data alone, from the same start and with the same
+            budget: what the joint model is compared with there.
+        subgroups: Features by whose values results are also shown; 'sex' by value, 'age' by
+            ``age_bands``.
+        age_bands: Ascending limits in years; 3 of them make 4 bands.
+        specificity: At which sensitivity is given.
+        fine_tuning: Epochs on a site's own data that the joint model gets for one further row;
+            0 for none.
+    """
+
+    local: bool = True
+    subgroups: tuple[str, ...] = ()
+    age_bands: tuple[float, ...] = (45.0, 65.0, 80.0)
+    specificity: float = 0.9
+    fine_tuning: int = 0
+
+    def __post_init__(self) -> None:
+        if list(self.age_bands) != sorted(set(self.age_bands)):
+            raise ValueError("age_bands: they must ascend")
+        if not 0 < self.specificity < 1:
+            raise ValueError("specificity: it must lie between 0 and 1")
+        if self.fine_tuning < 0:
+            raise ValueError("fine_tuning: it must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """The agreement, as much of it as the spine needs.
+    """The agreement. What a study.toml may hold, beside the tables [quorum] and [validation].
 
     Attributes:
         id: Short name that operators type.
+        legal_basis: What allows it: the ethics approval's number, or the like.
+        cohort: Who is in it, in words; the data set's module is the rule itself.
+        schema: Hex sha256 of the data's names, units, ranges and classes; a site whose data have
+            another refuses. Empty: round 0 only compares the sites with each other.
+        approvers: By site, the person who must approve; empty where no approval is wanted, which
+            sites accept for public data only.
+        expires: Last day, as 2027-06-30, on which a run may start or go on; empty for no end.
         metric: The one evaluation metric that screens show.
         data: Name of the data set; where it lies is each site's own decision.
         normalisation: 'federated' agrees on mean and deviation in round 0; 'none' takes the
             data as they are, for inputs with a fixed scale.
         model: Name of the model, and under ``parameters`` its configuration.
+        pretrained: Hex sha256 of the safetensors file from which the first model is drawn; empty
+            for none. The site that draws it holds the file.
         training: Local work a round: optimizer, learning_rate, batch, epochs and the like.
+        privacy: Record-level privacy: epsilon (or noise), clip, delta; empty for none.
+        strategy: How the sites' models become one, and under ``aggregation`` its settings.
+        transport: How parameters travel; bfloat16 halves the bytes and rounds to 8 bits.
+        exchange: Which models may be handed out as files once the leakage gate has passed.
         interop: Stock Flower peers may take part; public or synthetic data only.
     """
 
@@ -67,13 +115,26 @@ class Study:
     data: str
     model: str
     rounds: int
+    legal_basis: str = ""
+    cohort: str = ""
+    schema: str = ""
+    approvers: dict[str, str] = field(default_factory=dict)
+    expires: str = ""
     metric: str = "accuracy"
     seed: int = 0
     normalisation: Literal["federated", "none"] = "federated"
     parameters: dict[str, Any] = field(default_factory=dict)
+    pretrained: str = ""
     training: dict[str, Any] = field(default_factory=dict)
-    strategy: Literal["fedavg"] = "fedavg"
+    privacy: dict[str, Any] = field(default_factory=dict)
+    strategy: Literal[
+        "fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "trimmed_mean", "median"
+    ] = "fedavg"
+    aggregation: dict[str, float] = field(default_factory=dict)
+    transport: Literal["float32", "bfloat16"] = "float32"
     quorum: Quorum = field(default_factory=Quorum)
+    validation: Validation = field(default_factory=Validation)
+    exchange: tuple[Literal["joint", "local"], ...] = ()
     interop: bool = False
 
     def __post_init__(self) -> None:
@@ -87,6 +148,22 @@ class Study:
             raise ValueError("quorum: minimum_sites is more than there are sites")
         if not 0 <= self.seed < 2**32:
             raise ValueError("seed: it must lie between 0 and 4294967295")
+        for key in ("schema", "pretrained"):
+            if (value := getattr(self, key)) and not _SHA256.fullmatch(value):
+                raise ValueError(f"{key}: 64 hex digits are wanted here")
+        if self.approvers and set(self.approvers) != set(self.sites):
+            raise ValueError("approvers: name one person for each site of the study")
+        if self.expires:
+            try:
+                date.fromisoformat(self.expires)
+            except ValueError:
+                raise ValueError("expires: write a date as 2027-06-30") from None
+        if self.interop and (self.strategy != "fedavg" or self.transport != "float32"):
+            raise ValueError("interop: stock Flower peers know fedavg and float32 only")
+
+    def expired(self, today: date) -> bool:
+        """Whether the study's last day has passed."""
+        return bool(self.expires) and date.fromisoformat(self.expires) < today
 
 
 def load(path: Path) -> Study:

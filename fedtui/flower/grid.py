@@ -95,12 +95,23 @@ class DirectGrid(Grid):
         self._fleet, self._presence, self._journal = fleet, presence, journal
         self._run, self._quorum, self._control = run, quorum, control
         self._flower_run = fleet.begin_run(bundle)
+        self._gone: set[str] = set()
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
 
     def close(self) -> None:
         """End the Flower run behind this grid."""
         self._fleet.end_run(self._flower_run)
+
+    def present(self, sites: Iterable[str], *, round: int, phase: Phase) -> list[str]:
+        """Those of ``sites`` that are on the roster; who was taken off it is journaled, once."""
+        here = []
+        for site in sorted(sites):
+            if self._fleet.has(site):
+                here.append(site)
+            else:
+                self._left(site, round, phase)
+        return here
 
     def ask(
         self, contents: dict[str, RecordDict], kind: str, *, round: int, phase: Phase
@@ -130,7 +141,7 @@ class DirectGrid(Grid):
             for site, question in list(waiting.items()):
                 if not self._fleet.has(site):
                     del waiting[site]
-                    self._refused(site, round, phase, "revoked", "it was taken off the roster.")
+                    self._left(site, round, phase)
                 elif self._answered(site, question, round, phase):
                     self._fleet.forget(question.ids)
                     del waiting[site]
@@ -234,16 +245,17 @@ class DirectGrid(Grid):
         if self._control.stopped:
             raise StoppedError
 
+    def _left(self, site: str, round: int, phase: Phase) -> None:
+        if site not in self._gone:
+            self._gone.add(site)
+            self._refused(site, round, phase, "revoked", "it was taken off the roster.")
+
     def _refused(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
         self._journal.append(
             events.AnswerRefused(
                 run=self._run, round=round, phase=phase, site=site, code=code, cause=cause
             )
         )
-
-    def has(self, site: str) -> bool:
-        """Whether ``site`` is still on the roster."""
-        return self._fleet.has(site)
 
     def node(self, site: str) -> int:
         """The node id of ``site`` in this Flower state."""

@@ -281,7 +281,7 @@ class Runs:
         grid.judge = lambda _, message: _judge_preparation(message)
         contents = {
             name: RecordDict({"config": terms.config(0, "prepare", initial=name == first)})
-            for name in sorted(run.study.sites)
+            for name in grid.present(run.study.sites, round=0, phase="prepare")
         }
         replies = grid.ask(contents, MessageType.QUERY, round=0, phase="prepare")
         manifest, vector, normalisation = pool_preparations(

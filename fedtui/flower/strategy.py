@@ -148,7 +148,7 @@ class JointAveraging(FedAvg):
             return []
         grid.judge = self._judge_update
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
-        nodes = [grid.node(site) for site in self._terms.train_sites if grid.has(site)]
+        nodes = self._nodes(grid, self._terms.train_sites, server_round, "train")
         return self._construct_messages(record, nodes, MessageType.TRAIN)
 
     def aggregate_train(
@@ -190,7 +190,7 @@ class JointAveraging(FedAvg):
         assert isinstance(grid, DirectGrid)
         grid.judge = lambda _, message: judge_metrics(message)
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "evaluate")})
-        nodes = [grid.node(site) for site in sorted(self._terms.study.sites) if grid.has(site)]
+        nodes = self._nodes(grid, self._terms.study.sites, server_round, "evaluate")
         return self._construct_messages(record, nodes, MessageType.EVALUATE)
 
     def aggregate_evaluate(
@@ -237,6 +237,12 @@ class JointAveraging(FedAvg):
         path.chmod(0o600)
         spooled: Vector = np.memmap(path, dtype="<f4", mode="r")
         return examples, metrics, spooled
+
+    def _nodes(
+        self, grid: DirectGrid, sites: tuple[str, ...], server_round: int, phase: Phase
+    ) -> list[int]:
+        present = grid.present(sites, round=self._round(server_round), phase=phase)
+        return [grid.node(site) for site in present]
 
     def _round(self, server_round: int) -> int:
         return self._first + server_round - 1
