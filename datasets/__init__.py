@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets._excluded import Excluded, people, without
 from datasets._progress import watching
 from datasets._statistics import (
     Normalisation,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataError",
     "Dataset",
+    "Excluded",
     "Feature",
     "Normalisation",
     "Pictures",
@@ -46,6 +48,7 @@ __all__ = [
     "load",
     "names",
     "needs_path",
+    "opt_outs",
     "parts",
     "purge",
     "recognise",
@@ -179,6 +182,8 @@ class Dataset:
         classes: What the numbers in ``y`` stand for.
         gives: What a model must be able to eat: 'table' is float32 [batch, features], 'series'
             float32 [batch, hours, features], 'images' uint8 [batch, height, width, 3] with a table.
+        identified: Whether ``groups`` are made of patients' ids, so that one can be left out.
+        excluded: What the site's lists of patients who opted out did; None without a list.
     """
 
     name: str
@@ -189,6 +194,8 @@ class Dataset:
     validation: Split
     test: Split
     gives: str = "table"
+    identified: bool = False
+    excluded: Excluded | None = None
 
     def __post_init__(self) -> None:
         if not len(self.train):
@@ -202,10 +209,15 @@ class Dataset:
 
     @property
     def schema_hash(self) -> str:
-        """Hex sha256 of names, units, kinds, ranges and classes: equal at sites that agree."""
+        """Hex sha256 of names, units, kinds, ranges, classes and the images' size.
+
+        Equal at sites that agree.
+        """
+        pictures = self.train.pictures
         schema = {
             "name": self.name,
             "gives": self.gives,
+            "pixels": None if pictures is None else pictures.pixels.shape[1:],
             "features": [asdict(feature) for feature in self.features],
             "classes": self.classes,
         }
@@ -231,7 +243,8 @@ class Source(Protocol):
         PARTS: What a site can hold; the first is everything.
 
     A module may offer more: ``recognises(path) -> bool``, whether a folder holds its files;
-    ``named_parts(path)``, more parts that the files name; ``check(path) -> list[Violation]``; and
+    ``named_parts(path)``, more parts that the files name; ``excluded(path) -> Path | None``, a list
+    of patients who opted out that they name; ``check(path) -> list[Violation]``; and
     ``describe(path, minimum=) -> dict``, what ``inspect`` shows beside the usual.
     """
 
@@ -264,7 +277,27 @@ def needs_path(name: str) -> bool:
     return _source(name).NEEDS_PATH
 
 
-def load(name: str, *, path: Path | None = None, part: str = "all", seed: int = 0) -> Dataset:
+def opt_outs(
+    name: str, *, path: Path | None = None, excluded: Path | None = None
+) -> tuple[Path, ...]:
+    """The lists of patients who opted out that ``load`` heeds: the site's, and the files' own.
+
+    Raises:
+        DataError: no such data set, or its files cannot be read.
+    """
+    own = getattr(_source(name), "excluded", None)
+    found = (excluded, own(path) if own is not None and path is not None else None)
+    return tuple(file for file in found if file is not None)
+
+
+def load(
+    name: str,
+    *,
+    path: Path | None = None,
+    part: str = "all",
+    seed: int = 0,
+    excluded: Path | None = None,
+) -> Dataset:
     """This site's part of a data set, in three splits without a patient in common.
 
     The splits depend on ``seed`` and not on ``part``: the parts' test sets together are the test
@@ -275,6 +308,7 @@ def load(name: str, *, path: Path | None = None, part: str = "all", seed: int = 
         path: Where the site's files lie, if ``needs_path(name)``.
         part: One of ``parts(name, path)``.
         seed: The study's, so that all sites split alike; not negative.
+        excluded: The site's list of patients who opted out, one id a line as the files write it.
 
     Raises:
         DataError: no such data set or part, or the files are not what they should be.
@@ -285,7 +319,10 @@ def load(name: str, *, path: Path | None = None, part: str = "all", seed: int = 
             f"'{name}' has no part '{part}'.", remedy=f"Choose one of {', '.join(known)}."
         )
     _need(source, name, path)
-    return source.read(path=path, part=part, seed=seed)
+    data = source.read(path=path, part=part, seed=seed)
+    if lists := opt_outs(name, path=path, excluded=excluded):
+        return without(data, [id for file in lists for id in people(file)], seed=seed)
+    return data
 
 
 def recognise(path: Path) -> tuple[str, ...]:
@@ -295,8 +332,11 @@ def recognise(path: Path) -> tuple[str, ...]:
     )
 
 
-def check(name: str, path: Path | None = None) -> list[Violation]:
+def check(name: str, path: Path | None = None, *, excluded: Path | None = None) -> list[Violation]:
     """What is wrong with the site's files, by file, column and row, and never by value.
+
+    Args:
+        excluded: As ``load`` has it; ids on it that match nobody are counted.
 
     Raises:
         DataError: no such data set, or the files cannot be read at all.
@@ -305,11 +345,25 @@ def check(name: str, path: Path | None = None) -> list[Violation]:
     _need(source, name, path)
     look = getattr(source, "check", None)
     found: list[Violation] = look(path) if look is not None else []
+    lists = opt_outs(name, path=path, excluded=excluded)
+    if lists and not any(violation.blocks for violation in found):
+        left = load(name, path=path, excluded=excluded).excluded
+        if left is not None and left.unmatched:
+            what = f"{left.unmatched} of the {left.listed} who opted out are in no row"
+            remedy = "Write their ids exactly as the data do, or leave it so if they never were."
+            files = " and ".join(file.name for file in lists)
+            found.append(Violation(file=files, what=what, remedy=remedy, blocks=False))
     return found
 
 
 def inspect(
-    name: str, *, path: Path | None = None, part: str = "all", seed: int = 0, minimum: int = 10
+    name: str,
+    *,
+    path: Path | None = None,
+    part: str = "all",
+    seed: int = 0,
+    minimum: int = 10,
+    excluded: Path | None = None,
 ) -> dict[str, Any]:
     """What the site holds, as JSON: rows, patients, label rate, missingness, histograms.
 
@@ -321,7 +375,8 @@ def inspect(
     """
     from datasets._report import report
 
-    described = report(load(name, path=path, part=part, seed=seed), minimum=minimum)
+    data = load(name, path=path, part=part, seed=seed, excluded=excluded)
+    described = report(data, minimum=minimum)
     more = getattr(_source(name), "describe", None)
     return described | (more(path, minimum=minimum) if more is not None else {})
 

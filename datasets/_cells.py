@@ -38,6 +38,7 @@ class Raw(NamedTuple):
         patients: int64 [rows], a salted hash of the patient's id; all 0 without a patient column.
         sites: int64 [rows], the index in the schema's sites; all 0 without a site column.
         rows: int64 [rows], the row's number in the file.
+        images: The cells of the image column; none without one.
         violations: By row; at most SHOWN of a kind.
         hidden: Violations that were counted only.
     """
@@ -47,6 +48,7 @@ class Raw(NamedTuple):
     patients: NDArray[np.int64]
     sites: NDArray[np.int64]
     rows: NDArray[np.int64]
+    images: tuple[str, ...]
     violations: tuple[Violation, ...]
     hidden: int
 
@@ -102,12 +104,15 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
     nobody = _Missing(schema.missing)
     found: dict[str, list[NDArray[np.float64]]] = {header: [] for header in readers}
     numbers: list[int] = []
+    images: list[str] = []
     comma: bool | None = {"": None, ",": True, ".": False}[schema.decimal]
     for chunk in _chunks(rows):
         whole = _whole(chunk, width, log)
         if comma is None and whole:
             comma = _decimal_comma(path, schema, places, whole)
         numbers += [number for number, _ in whole]
+        if schema.image is not None:
+            images += [cells[places[schema.image.column]] for _, cells in whole]
         for number, cells in whole if schema.patient else ():
             patients.append(identify(cells[places[schema.patient]], seed=seed))
             if nobody(cells[places[schema.patient]]):
@@ -134,6 +139,7 @@ def read_raw(path: Path, schema: Schema, *, seed: int) -> Raw:
         patients=np.array(patients, dtype=np.int64) if schema.patient else none,
         sites=np.nan_to_num(joined[schema.site]).astype(np.int64) if schema.site else none,
         rows=np.array(numbers, dtype=np.int64),
+        images=tuple(images),
         violations=tuple(sorted(log.kept, key=lambda violation: violation.row or 0)),
         hidden=log.hidden,
     )

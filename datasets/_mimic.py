@@ -68,6 +68,7 @@ def build(*, name: str, task: Task, series: bool, path: Path, part: str, seed: i
         validation=split(division.validation),
         test=split(division.test),
         gives="series" if series else "table",
+        identified=True,
     )
 
 

@@ -101,6 +101,23 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """Where each row's image lies, and how large all sites see it.
+
+    Attributes:
+        column: Holds the path of a JPEG or PNG, from schema.toml's folder on.
+        size: Pixels along a side of the square that its middle is scaled to; all sites agree.
+    """
+
+    column: str
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.size <= 1024:
+            raise ValueError("size: it must lie between 16 and 1024")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
     """A table and what it means.
 
@@ -114,6 +131,7 @@ class Schema:
         blank: Whether an empty cell does, too; else it is a mistake.
         patient: The column that tells patients apart; without it every row is another patient.
         site: The column that tells sites apart; ``sites`` are its values.
+        image: Gives each row an image, with the columns as its table.
         excluded: A file with one patient a line who takes no part, beside schema.toml.
         test: Share of the patients for the test split.
         validation: Share of the rest for validation.
@@ -131,6 +149,7 @@ class Schema:
     patient: str = ""
     site: str = ""
     sites: tuple[str, ...] = ()
+    image: Image | None = None
     excluded: str = ""
     test: float = 0.2
     validation: float = 0.1
@@ -150,6 +169,8 @@ class Schema:
             raise ValueError("test: shares lie between 0 and 1")
         if self.label.column in self.headers:
             raise ValueError("label: its column is a feature as well, which gives the answer away")
+        if self.image is not None and self.image.column in (*self.headers, self.label.column):
+            raise ValueError("image.column: it is a feature or the label as well")
         for name, column in self.columns.items():
             for end in (column.since, column.until):
                 if end and (end not in self.columns or self.columns[end].kind != "date"):
@@ -163,7 +184,8 @@ class Schema:
     @property
     def wanted(self) -> tuple[str, ...]:
         """Every header the file must hold."""
-        own = (self.label.column, self.patient, self.site)
+        photo = self.image.column if self.image is not None else ""
+        own = (self.label.column, self.patient, self.site, photo)
         return tuple(dict.fromkeys((*self.headers, *filter(None, own))))
 
 
@@ -254,6 +276,8 @@ def _fit(value: object, hint: Any, keys: tuple[str, ...]) -> Any:
             raise _Mistake(keys, "not one of the choices", f"Choose from {choices}.")
         return value
     if origin in (types.UnionType, typing.Union):
+        if dataclasses.is_dataclass(arguments[0]):  # or None, which nobody can write
+            return _build(value, arguments[0], keys)
         for argument in arguments:
             if _is(value, argument):
                 return float(value) if argument is float else value  # type: ignore[arg-type]

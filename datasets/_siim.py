@@ -266,6 +266,7 @@ def build(*, name: str, path: Path, part: str, seed: int, size: int | None) -> D
         validation=split(division.validation),
         test=split(division.test),
         gives="table" if pixels is None else "images",
+        identified=True,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import DataError, Dataset, Feature, Split
+from datasets import DataError, Dataset, Feature, Pictures, Split
 from datasets._splits import Division, Rows
 
 Table = NDArray[np.float64]
@@ -30,18 +30,27 @@ def assemble(
     y: NDArray[np.int32],
     groups: NDArray[np.int64],
     division: Division,
+    pixels: NDArray[np.uint8] | None = None,
+    identified: bool = False,
 ) -> Dataset:
     """The rows of ``division`` as a data set; an implausible value is missing.
 
     ``x`` is float64 [rows, features] in the features' units, NaN where missing; ``y`` int32 [rows]
-    the index in ``classes``; ``groups`` int64 [rows] the patient.
+    the index in ``classes``; ``groups`` int64 [rows] the patient, made of ids if ``identified``;
+    ``pixels`` uint8 [rows, height, width, 3] each row's image, where there are any.
     """
     plausible = np.stack([within(v, f) for v, f in zip(x.T, features, strict=True)], axis=1)
     mask = ~np.isnan(plausible)
     known = np.where(mask, plausible, 0.0).astype(np.float32)
 
     def split(rows: Rows) -> Split:
-        return Split(x=known[rows], mask=mask[rows], y=y[rows], groups=groups[rows])
+        return Split(
+            x=known[rows],
+            mask=mask[rows],
+            y=y[rows],
+            groups=groups[rows],
+            pictures=None if pixels is None else Pictures(pixels=pixels, rows=rows),
+        )
 
     return Dataset(
         name=name,
@@ -51,6 +60,8 @@ def assemble(
         train=split(division.train),
         validation=split(division.validation),
         test=split(division.test),
+        gives="table" if pixels is None else "images",
+        identified=identified,
     )
 
 

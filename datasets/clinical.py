@@ -9,6 +9,7 @@ and classes are agreed, and the rest is each site's own::
     patient = "pid"                       # rows of one patient stay together
     missing = ["NA", -9]                  # an empty cell is missing anyway
     excluded = "opted_out.txt"            # one patient a line; never leaves the site
+    image = { column = "photo", size = 128 }  # a path from here on; JPEG or PNG
     [label]
     column = "outcome"
     classes = ["alive", "dead"]
@@ -29,9 +30,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import DataError, Dataset, Feature, Violation
-from datasets._cells import Raw, identify, read_raw, time_between
-from datasets._files import open_rows
+from datasets import Dataset, Feature, Violation
+from datasets._cells import Raw, read_raw, time_between
+from datasets._clinical_images import locate, pixels_of, unreadable
 from datasets._schema import Schema, read_schema
 from datasets._splits import SITES, Division, divide, shared
 from datasets._tables import Table, assemble, within
@@ -67,6 +68,16 @@ def named_parts(path: Path) -> tuple[str, ...]:
     return read_schema(path / SCHEMA).sites
 
 
+def excluded(path: Path) -> Path | None:
+    """The list of patients who opted out that the folder's schema names.
+
+    Raises:
+        DataError: the schema is not right.
+    """
+    name = read_schema(path / SCHEMA).excluded
+    return path / name if name else None
+
+
 def read(*, path: Path | None, part: str, seed: int) -> Dataset:
     """The folder's table.
 
@@ -85,8 +96,9 @@ def build(schema: Schema, *, name: str, path: Path, part: str, seed: int) -> Dat
         DataError: a file is missing or holds what it should not.
     """
     features = features_of(schema)
-    excluded = _excluded(path, schema, seed)
     x, y, groups, divisions = [], [], [], []
+    files: list[Path] = []
+    tables: list[tuple[str, int]] = []
     first = 0
     for own in _files(path, schema, part, seed):
         for violation in own.raw.violations:
@@ -104,8 +116,13 @@ def build(schema: Schema, *, name: str, path: Path, part: str, seed: int) -> Dat
             division = divide(
                 labels, group, test=schema.test, validation=schema.validation, random=random
             )
-        # Who opted out leaves after the division, so that nobody else changes splits.
-        stays = ~np.isin(group, excluded)
+        if schema.image is not None:
+            photos, wrong = locate(path, own.path, schema.image.column, own.raw, known)
+            for violation in wrong:
+                raise violation.error
+            files += photos
+            tables += [(own.path.name, row) for row in own.raw.rows[known].tolist()]
+        stays = np.ones(len(group), dtype=bool)
         if schema.site and part in schema.sites:
             stays &= own.raw.sites[known] == schema.sites.index(part)
         elif part in SITES:
@@ -115,6 +132,11 @@ def build(schema: Schema, *, name: str, path: Path, part: str, seed: int) -> Dat
         y.append(labels)
         groups.append(group)
         first += len(labels)
+    division = Division(*(np.concatenate(split) for split in zip(*divisions, strict=True)))
+    pixels = None
+    if schema.image is not None:
+        pixels, once = pixels_of(files, tables, schema.image.column, size=schema.image.size)
+        division = Division(*(split[once[split]] for split in division))
     return assemble(
         name=name,
         part=part,
@@ -123,7 +145,9 @@ def build(schema: Schema, *, name: str, path: Path, part: str, seed: int) -> Dat
         x=np.concatenate(x),
         y=np.concatenate(y),
         groups=np.concatenate(groups),
-        division=Division(*(np.concatenate(split) for split in zip(*divisions, strict=True))),
+        division=division,
+        pixels=pixels,
+        identified=bool(schema.patient),
     )
 
 
@@ -142,11 +166,10 @@ def check(path: Path) -> list[Violation]:
 def violations(schema: Schema, path: Path, part: str) -> list[Violation]:
     """Like ``check``, of a schema at hand."""
     found = []
-    absent = _excluded(path, schema, 0)
-    total = len(absent)
     for own in _files(path, schema, part, seed=0):
-        absent = np.setdiff1d(absent, own.raw.patients)
         found += [*own.raw.violations, *_doubtful_units(own, schema)]
+        if schema.image is not None:
+            found += _photos(own, path, schema.image.column)
         if own.raw.hidden:
             what = f"{own.raw.hidden:,} more cells do not fit for the same reasons"
             found.append(Violation(file=own.path.name, what=what, remedy="Mend the first ones."))
@@ -165,11 +188,14 @@ def violations(schema: Schema, path: Path, part: str) -> list[Violation]:
         if len(np.unique(own.raw.labels[~np.isnan(own.raw.labels)])) == 1:
             what, remedy = "all rows have one class", "It trains, but AUROC is not defined here."
             found.append(_warning(own, what, remedy, schema.label.column))
-    if len(absent):
-        what = f"{len(absent)} of the {total} who opted out are in no row"
-        remedy = "Write their ids exactly as the table does, or leave it so if they never were."
-        found.append(Violation(file=schema.excluded, what=what, remedy=remedy, blocks=False))
     return found
+
+
+def _photos(own: _Own, path: Path, column: str) -> list[Violation]:
+    """Images that are not there or cannot be read, of the rows that have a label."""
+    known = ~np.isnan(own.raw.labels)
+    files, found = locate(path, own.path, column, own.raw, known)
+    return found or unreadable(files, own.path, column, own.raw.rows[known])
 
 
 def _warning(own: _Own, what: str, remedy: str, column: str, row: int | None = None) -> Violation:
@@ -259,23 +285,3 @@ def _doubtful_units(own: _Own, schema: Schema) -> list[Violation]:
                 )
             )
     return found
-
-
-def _excluded(path: Path, schema: Schema, seed: int) -> NDArray[np.int64]:
-    """Who opted out, int64 [patients], hashed as the table's patients are.
-
-    Raises:
-        DataError: the list cannot be read. Without it nobody trains: an empty list is an empty
-            file.
-    """
-    if not schema.excluded:
-        return np.empty(0, dtype=np.int64)
-    file = path / schema.excluded
-    if file.is_file() and not file.stat().st_size:
-        return np.empty(0, dtype=np.int64)
-    try:
-        cells = open_rows(file, (), order=("patient",), delimiter="\t").cells
-        people = [line[0] for _, line in cells if not line[0].startswith("#")]
-    except DataError as error:
-        raise DataError(f"The list of those who opted out: {error}", remedy=error.remedy) from error
-    return np.array([identify(person, seed=seed) for person in people], dtype=np.int64)

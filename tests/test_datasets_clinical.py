@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -349,3 +350,23 @@ def test_hundreds_of_the_same_mistake_are_counted(tmp_path: Path) -> None:
 
     assert sum(v.row is not None for v in found) == 100
     assert next(v.what for v in found if v.row is None).startswith("200 more cells")
+
+
+def test_the_readmes_example_reads_the_table_that_it_describes(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = [b for b in re.findall(r"```toml\n(.*?)```", readme, re.S) if "[columns]" in b]
+    header = ["pid", "ålder", "temperature", "sex", "outcome"]
+    table = [
+        [f"P{n}", str(20 + n), "" if n % 9 == 0 else f"{36 + n % 5 / 2}", "KM"[n % 2], out]
+        for n in range(60)
+        for out in [["no", "yes"][n % 4 == 0]]
+    ]
+    (tmp_path / "schema.toml").write_text(example, encoding="utf-8")
+    (tmp_path / "patients.csv.gz").write_bytes(gzip.compress(text(table, header=header).encode()))
+    (tmp_path / "opted_out.txt").write_text("P7\n")
+
+    data = datasets.load("clinical", path=tmp_path)
+
+    assert [feature.name for feature in data.features][:3] == ["age", "temperature", "sex"]
+    assert len(everything(data)) == 59
+    assert not datasets.check("clinical", tmp_path)
