@@ -20,10 +20,13 @@ class Source:
     Attributes:
         path: The folder or file; None for bundled data.
         part: Which part of a shared data set this site plays, e.g. 'even'.
+        excluded: A file with one patient's id a line, who opted out; relative to the home. It is
+            read again for every piece of work, and never leaves the site.
     """
 
     path: Path | None = None
     part: str = "all"
+    excluded: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +48,51 @@ class Limits:
 
     Attributes:
         minimum_cell: No released count or statistic is over fewer patients than this.
+        epsilon: Most record-level privacy that all runs on one data set may spend together; None
+            for no limit of the site's own.
     """
 
     minimum_cell: int = 10
+    epsilon: float | None = None
 
     def __post_init__(self) -> None:
         if self.minimum_cell < 10:
             raise ValueError("minimum_cell: a site may raise it above 10, never lower it")
+        if self.epsilon is not None and self.epsilon <= 0:
+            raise ValueError("epsilon: it must be more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainer:
+    """When the process that holds the data and the device may go.
+
+    Attributes:
+        idle_seconds: This long without work, and without a run, it ends; the next work or the
+            news of a run starts it again, in some seconds.
+    """
+
+    idle_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.idle_seconds < 1:
+            raise ValueError("idle_seconds: at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One hospital's own decisions; nothing here is shared or approved."""
+    """One hospital's own decisions; nothing here is shared or approved.
+
+    Attributes:
+        weights: By model, the safetensors file from which a pretrained one begins.
+    """
 
     name: str
     roles: tuple[Literal["site", "coordinator"], ...] = ("site",)
     coordinator: Listen = field(default_factory=Listen)
     data: dict[str, Source] = field(default_factory=dict)
+    weights: dict[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    trainer: Trainer = field(default_factory=Trainer)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

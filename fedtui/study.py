@@ -160,6 +160,8 @@ class Study:
                 raise ValueError("expires: write a date as 2027-06-30") from None
         if self.interop and (self.strategy != "fedavg" or self.transport != "float32"):
             raise ValueError("interop: stock Flower peers know fedavg and float32 only")
+        if self.interop and self.privacy:
+            raise ValueError("interop: stock Flower peers keep no account of privacy")
 
     def expired(self, today: date) -> bool:
         """Whether the study's last day has passed."""

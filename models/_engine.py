@@ -89,6 +89,11 @@ class Engine:
         classes = len(data.classes)
         if training.class_weights and len(training.class_weights) != classes:
             raise ModelError(f"class_weights: name one for each of the {classes} classes")
+        if training.augmentation and data.gives != "images":
+            raise ModelError(
+                f"augmentation: {data.name} has no images",
+                remedy="Leave augmentation out of the study's training.",
+            )
         self._model, self._config = model, models.configure(source.Config, config)
         self._training, self._data, self._seed = training, data, seed
         self._normalisation = normalisation
@@ -147,6 +152,7 @@ class Engine:
         stream: int,
         on_progress: Progress | None = None,
         local: Vector | None = None,
+        secret: int | None = None,
     ) -> Trained:
         """The agreed epochs from ``vector``, with a new optimiser.
 
@@ -165,6 +171,8 @@ class Engine:
                 in all, and the mean loss over the examples since the last call, in nats.
             local: float32 [local], ``Trained.local`` of the site's last round, or zeros if it has
                 none; may be left out in round 1, and by models that keep nothing.
+            secret: In place of the engine's, for this round: noise that served two vectors would
+                cancel out between their answers.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
@@ -189,6 +197,7 @@ class Engine:
                     seed=self._seed,
                     round=round,
                     stream=stream,
+                    secret=bench.secret if secret is None else secret,
                     tell=on_progress,
                     judge=self._validation_loss if judged else None,
                 )

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from fedtui.events._accept import check
+from fedtui.events._data import CohortLoaded
 from fedtui.events._event import Event
 from fedtui.events._home import (
     DeviceReported,
@@ -27,11 +28,13 @@ from fedtui.events._home import (
 from fedtui.events._run import (
     AnswerReceived,
     AnswerRefused,
+    BatchSplit,
     CheckpointWritten,
     HeadWitnessed,
     Outcome,
     Phase,
     PhaseStarted,
+    PrivacySpent,
     Released,
     RoundEnded,
     RunEnded,
@@ -44,22 +47,46 @@ from fedtui.events._run import (
     WorkFailed,
     WorkReceived,
 )
+from fedtui.events._trust import (
+    CertificateRenewed,
+    InvitationMade,
+    KeyRotated,
+    MembershipEnded,
+    SiteClaimed,
+    SiteDeclined,
+    SiteSuspended,
+)
+from fedtui.events._validation import (
+    ModelValidated,
+    ModelWithheld,
+    ValidationEnded,
+    ValidationStarted,
+)
 
 __all__ = [
     "KINDS",
     "AnswerReceived",
     "AnswerRefused",
+    "BatchSplit",
+    "CertificateRenewed",
     "CheckpointWritten",
+    "CohortLoaded",
     "DeviceReported",
     "Event",
     "FederationJoined",
     "HeadWitnessed",
+    "InvitationMade",
+    "KeyRotated",
     "LinkChanged",
     "LinkChecked",
+    "MembershipEnded",
     "OrderTaken",
+    "ModelValidated",
+    "ModelWithheld",
     "Outcome",
     "Phase",
     "PhaseStarted",
+    "PrivacySpent",
     "ProcessEnded",
     "ProcessStarted",
     "Released",
@@ -69,12 +96,17 @@ __all__ = [
     "RunPaused",
     "RunResumed",
     "RunSubmitted",
+    "SiteClaimed",
     "SiteCreated",
+    "SiteDeclined",
     "SiteInvited",
     "SiteRevoked",
     "SiteSeen",
+    "SiteSuspended",
     "SitesAwaited",
     "TrainingProgressed",
+    "ValidationEnded",
+    "ValidationStarted",
     "WorkAnswered",
     "WorkFailed",
     "WorkReceived",

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from fedtui.events._event import Event
 
-Phase = Literal["prepare", "train", "evaluate"]
+Phase = Literal["prepare", "train", "evaluate", "validate", "exchange"]
 Outcome = Literal["completed", "failed", "stopped"]
 
 
@@ -149,6 +149,47 @@ class WorkFailed(Event):
     @property
     def sentence(self) -> str:
         return f"round {self.round}, {self.phase}: {self.cause} {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySpent(Event):
+    """An answer under record-level privacy was made: what the run has cost so far here.
+
+    Attributes:
+        question: Hex sha256 of what was asked; asked again it costs nothing.
+        epsilon: Of the whole run up to this answer, by RDP, at ``delta``.
+    """
+
+    run: str
+    round: int
+    data: str
+    question: str
+    epsilon: float
+    delta: float
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"round {self.round}: epsilon {self.epsilon:.3g} spent at delta {self.delta:.1g}; "
+            "round 0, metrics and the choice of a model are not covered by it."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSplit(Event):
+    """The device had too little memory for a batch: its gradients are added up in parts."""
+
+    level: ClassVar[str] = "WARN"
+    run: str
+    round: int
+    pieces: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"round {self.round}: too little memory, each batch is worked out in "
+            f"{self.pieces} parts; slower, with the same result up to rounding."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from fedtui import study as studies
 from fedtui.errors import OperatorError, TrustError
 from fedtui.flower import crash
 from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
+from fedtui.flower.ledger import Ledger
 from fedtui.flower.link import Link, LinkError
 from fedtui.flower.node import HEARTBEAT_SECONDS, Node
 from fedtui.flower.release import Exit
@@ -89,6 +90,7 @@ class Agent:
         self._head_of = ""  # the run whose round this site has just finished
         self._told = self._journal.head()[0]  # the last record of our checks that others know
         self._worked = float("-inf")  # when the last piece of work came, by the monotonic clock
+        self._run, self._seen = "", 0  # the run that it was for, until the journal tells its end
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
@@ -182,6 +184,8 @@ class Agent:
         pulled = time.monotonic()
         key = self._key_of(message)
         crash.point("agent.pulled", key.round)
+        if key.run != self._run:
+            self._run, self._seen = key.run, self._journal.head()[0]
         self._append(
             events.WorkReceived(
                 run=key.run, round=key.round, phase=key.phase, bytes=traffic.received - received
@@ -245,12 +249,15 @@ class Agent:
             return Message(FlowerError(FAILED, json.dumps(error.to_json())), reply_to=message)
 
     def _client(self, assignment: Assignment) -> SiteClient:
+        here = site.load(self._home)  # read anew: an operator may have mended it
         self._current = SiteClient(
             assignment,
-            site=site.load(self._home),  # read anew: an operator may have mended it
+            site=here,
+            ledger=Ledger(self._journal, limit=here.limits.epsilon),
             work=self._work,
             bench=self._bench,
             on_progress=self._progressed,
+            on_event=self._append,
         )
         return self._current
 
@@ -288,6 +295,8 @@ class Agent:
             self._told = checked[-1].seq
         if news := list(_news(answer.get("news"))):
             self._journal.append_all(news)
+            if self._bench.pid is None and any(self._concerns_us(event) for event, _ in news):
+                self._bench.warm()  # the work follows
 
     def _signed_head(self, run: str) -> dict[str, Any]:
         """This site's journal as it stands, signed: what its peers will hold it to."""
@@ -308,9 +317,28 @@ class Agent:
             idle = 0.0
             findings.record(self._home, checks.cheap(home=self._home), self._journal)
 
+    def _concerns_us(self, event: events.Event) -> bool:
+        asked = (events.RunSubmitted, events.PhaseStarted)
+        return isinstance(event, asked) and self._site.name in event.sites
+
+    def _rest(self) -> None:
+        """End a trainer that has been idle, once the run it worked for is over or paused."""
+        limit = self._site.trainer.idle_seconds
+        if self._bench.idle_seconds < limit:
+            return
+        for record in self._journal.read(self._seen) if self._run else ():
+            self._seen, event = record.seq, record.event
+            over = isinstance(event, events.RunEnded)
+            over |= isinstance(event, events.RunPaused) and event.paused
+            if over and getattr(event, "run", "") == self._run:
+                self._run = ""
+        if not self._run:
+            self._bench.rest(limit)
+
     def _beat_for_ever(self) -> None:
         while True:
-            time.sleep(HEARTBEAT_SECONDS / 2)
+            time.sleep(min(HEARTBEAT_SECONDS / 2, self._site.trainer.idle_seconds))
+            self._rest()
             if self._node.node_id:
                 try:
                     self._node.heartbeat()

@@ -9,6 +9,7 @@ vector can be checked and averaged without knowing the network. What travels is 
 import io
 import json
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -24,9 +25,11 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from fedtui.flower.vectors import RefusedError, Vector, check_finite
+from fedtui.flower.vectors import RefusedError, Vector, check_finite, from_bfloat16, to_bfloat16
 
 NAME = "parameters"
+Transport = Literal["float32", "bfloat16"]
+_ELEMENTS = {"float32": "<f4", "bfloat16": "<u2"}  # NumPy has no bfloat16: its bits travel
 _LONGEST_HEADER = 1024  # bytes; a vector's header in NumPy's format has 128
 
 
@@ -48,16 +51,17 @@ class _Chunk(ArrayChunk):
         return self._content
 
 
-def to_record(vector: Vector) -> ArrayRecord:
+def to_record(vector: Vector, transport: Transport = "float32") -> ArrayRecord:
     """``vector`` float32 [parameters] as Flower carries it."""
+    elements = to_bfloat16(vector) if transport == "bfloat16" else np.ascontiguousarray(vector)
     stream = io.BytesIO()
-    about = np.lib.format.header_data_from_array_1_0(vector)
+    about = np.lib.format.header_data_from_array_1_0(elements)
     np.lib.format.write_array_header_1_0(stream, about)
-    head, data = stream.getvalue(), np.ascontiguousarray(vector).data.cast("B")
+    head, data = stream.getvalue(), elements.data.cast("B")
     first = CHUNK - len(head)
     chunks = [_Chunk(head + bytes(data[:first]))]
     chunks += [_Chunk(data[start : start + CHUNK]) for start in range(first, len(data), CHUNK)]
-    array = Array(dtype=str(vector.dtype), shape=vector.shape, stype="numpy.ndarray", data=b"")
+    array = Array(dtype=str(elements.dtype), shape=elements.shape, stype="numpy.ndarray", data=b"")
     array.__dict__["_chunks"] = [(chunk.object_id, chunk) for chunk in chunks]
     return _record({NAME: array})
 
@@ -102,7 +106,7 @@ def _array(content: bytes, chunks: Mapping[str, InflatableObject]) -> Array:
     return array
 
 
-def from_record(record: ArrayRecord, *, size: int) -> Vector:
+def from_record(record: ArrayRecord, *, size: int, transport: Transport = "float32") -> Vector:
     """The vector in ``record``, float32 [size], every element finite.
 
     Raises:
@@ -127,17 +131,19 @@ def from_record(record: ArrayRecord, *, size: int) -> Vector:
         shape, _, dtype = read_header(stream)
     except (ValueError, KeyError, SyntaxError, EOFError) as error:
         raise RefusedError("arrays", "the array's header cannot be read.") from error
-    if dtype != np.dtype("<f4"):
-        raise RefusedError("dtype", f"expected float32, found {dtype}.")
+    wanted = np.dtype(_ELEMENTS[transport])
+    if dtype != wanted:
+        raise RefusedError("dtype", f"expected {transport}, found {dtype}.")
     if shape != (size,):
         raise RefusedError("shape", f"expected [{size}], found {list(shape)}.")
     pieces[0] = pieces[0][stream.tell() :]
-    if sum(map(len, pieces)) != 4 * size:
+    if sum(map(len, pieces)) != wanted.itemsize * size:
         raise RefusedError("shape", "the array's bytes do not fill its shape.")
-    vector = np.empty(size, dtype="<f4")
-    target, at = vector.data.cast("B"), 0
+    elements = np.empty(size, dtype=wanted)
+    target, at = elements.data.cast("B"), 0
     for piece in pieces:
         target[at : at + len(piece)] = piece
         at += len(piece)
+    vector: Vector = from_bfloat16(elements) if transport == "bfloat16" else elements
     check_finite(vector)
     return vector

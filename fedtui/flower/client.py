@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fedtui import events
 from fedtui import study as studies
 from fedtui.errors import DataError, TrustError
 from fedtui.flower import arrays, crash, work
+from fedtui.flower.ledger import Ledger
 from fedtui.flower.release import Exit
 from fedtui.flower.vectors import RefusedError, Vector
 from fedtui.flower.work import Answer, Key, Work
@@ -38,6 +40,7 @@ class Assignment:
 
     Attributes:
         normalisation: Agreed mean and deviation, float64 [features] each, or None.
+        transport: How parameters come and go; from bfloat16 on, an answer is the change alone.
         size: Number of parameters; 0 in round 0, before there is a manifest, and None where a
             stock coordinator does not say.
         initial: Whether this site is to draw the first model.
@@ -50,6 +53,7 @@ class Assignment:
     normalisation: tuple[list[float], list[float]] | None
     size: int | None
     initial: bool
+    transport: arrays.Transport = "float32"
 
 
 def read_order(message: Message, *, site: str) -> Assignment:
@@ -94,6 +98,7 @@ def read_order(message: Message, *, site: str) -> Assignment:
         normalisation=normalisation,
         size=size,
         initial=bool(config["initial"]),
+        transport=study.transport,
     )
 
 
@@ -107,10 +112,13 @@ class SiteClient(NumPyClient):
         site: Site,
         work: Work,
         bench: Workbench,
+        ledger: Ledger,
         on_progress: Callable[[events.TrainingProgressed], None],
+        on_event: Callable[[events.Event], None],
     ) -> None:
         self._assignment, self._site = assignment, site
         self._work, self._bench, self._on_progress = work, bench, on_progress
+        self._ledger, self._on_event = ledger, on_event
         self._vector: Vector | None = None
         self.seconds = 0.0
         self.stored = False
@@ -166,15 +174,25 @@ class SiteClient(NumPyClient):
                 f"This site offers no data set '{task.study.data}'.",
                 remedy=f"Add [data.{task.study.data}] to site.toml if it should take part.",
             )
+        private = bool(task.study.privacy) and task.key.phase == "train"
         order = {
             "do": task.key.phase,
             "study": task.text,
-            "source": {"path": str(source.path) if source.path else None, "part": source.part},
+            "source": {
+                "path": _path(source.path),
+                "part": source.part,
+                "excluded": _path(source.excluded),
+            },
             "round": task.key.round,
             "normalisation": task.normalisation,
             "initial": task.initial,
             "input": str(self._work.input(task.key)),
             "output": str(self._work.output(task.key)),
+            "local": _path(self._work.local_before(task.key)),
+            "keep": str(self._work.local(task.key)),
+            "question": question,
+            "answered": self._ledger.admit(task.key, task.study, question) if private else 0,
+            "weights": _path(self._site.weights.get(task.study.model)),
         }
 
         batch = int(task.study.training.get("batch", 0))
@@ -193,6 +211,18 @@ class SiteClient(NumPyClient):
             )
 
         done = self._bench.do(order, progress)
+        if loaded := done.get("loaded"):
+            self._on_event(events.CohortLoaded(**loaded))
+        if done.get("pieces", 1) > 1:
+            self._on_event(
+                events.BatchSplit(run=task.key.run, round=task.key.round, pieces=done["pieces"])
+            )
+        metrics = done.get("metrics", {})
+        if "epsilon" in done:
+            metrics["epsilon"] = done["epsilon"]
+            self._ledger.spend(
+                task.key, task.study, question, epsilon=done["epsilon"], delta=done["delta"]
+            )
         fields = {name: done[name] for name in _FIELDS if name in done}
         return Answer(
             question=question,
@@ -204,6 +234,10 @@ class SiteClient(NumPyClient):
         )
 
 
+def _path(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 def create_app(
     read: Callable[[Message], Assignment],
     make_client: Callable[[Assignment], SiteClient],
@@ -212,12 +246,12 @@ def create_app(
     """The ClientApp of this site: the only code that a Flower message can reach."""
     app = ClientApp()
 
-    def parameters(message: Message, size: int | None) -> list[NDArray[Any]]:
-        record = message.content.array_records["arrays"]
+    def parameters(message: Message, task: Assignment) -> list[NDArray[Any]]:
+        record, size = message.content.array_records["arrays"], task.size
         if size is None:
             size = math.prod(record[arrays.NAME].shape) if arrays.NAME in record else 0
         try:
-            return [arrays.from_record(record, size=size)]
+            return [arrays.from_record(record, size=size, transport=task.transport)]
         except RefusedError as error:
             raise DataError(
                 f"The joint model does not fit the manifest: {error}",
@@ -251,21 +285,24 @@ def create_app(
     def train(message: Message, _: Context) -> Message:
         task = read(message)
         client = make_client(task)
-        vectors, examples, metrics = client.fit(parameters(message, task.size), {})
+        start = parameters(message, task)
+        vectors, examples, metrics = client.fit(start, {})
+        change = task.transport == "bfloat16"  # 8 bits of a small step, not of a large sum
         return exit.release(
             task.key,
             task.fingerprint,
             reply_to=message,
             examples=examples,
             metrics={**metrics, "seconds": client.seconds},
-            vector=vectors[0],
+            vector=vectors[0] - start[0] if change else vectors[0],
+            transport=task.transport,
         )
 
     @app.evaluate()
     def evaluate(message: Message, _: Context) -> Message:
         task = read(message)
         client = make_client(task)
-        loss, examples, metrics = client.evaluate(parameters(message, task.size), {})
+        loss, examples, metrics = client.evaluate(parameters(message, task), {})
         return exit.release(
             task.key,
             task.fingerprint,

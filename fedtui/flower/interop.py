@@ -112,6 +112,8 @@ def _answer(message: Message, context: Context, phase: Phase) -> Message:
             "round": task.key.round,
             "normalisation": task.normalisation,
             "initial": task.initial,
+            "local": None,
+            "weights": None,
             "input": f"{folder}/in",
             "output": f"{folder}/out",
         }

@@ -38,6 +38,7 @@ class Exit:
         examples: int,
         metrics: Mapping[str, float],
         vector: Vector | None = None,
+        transport: arrays.Transport = "float32",
         statistics: Mapping[str, NDArray[np.float64]] | None = None,
         fields: Scalars | None = None,
     ) -> Message:
@@ -67,8 +68,8 @@ class Exit:
         size = 0
         if vector is not None:
             check_finite(vector)
-            records["arrays"] = arrays.to_record(vector)
-            size += vector.nbytes
+            records["arrays"] = arrays.to_record(vector, transport)
+            size += vector.nbytes // (2 if transport == "bfloat16" else 1)
         if statistics is not None:
             safe = suppressed(statistics, minimum=self._minimum)
             for name, values in safe.items():

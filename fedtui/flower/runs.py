@@ -19,11 +19,12 @@ import models
 from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
-from fedtui.flower import arrays, checkpoints, interop, vectors
+from fedtui.flower import arrays, checkpoints, interop, rules, vectors
 from fedtui.flower.checkpoints import Checkpoint
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.grid import Control, DirectGrid, StoppedError
 from fedtui.flower.presence import Presence
+from fedtui.flower.rules import State
 from fedtui.flower.strategy import JointAveraging, Terms, judge_metrics, pool_preparations
 from fedtui.flower.vectors import Vector
 from fedtui.flower.work import write_atomically
@@ -166,8 +167,20 @@ class Runs:
         try:
             models.configure(models.load(study.model).Config, study.parameters)
             models.configure(models.Training, study.training)
+            if study.privacy:
+                models.configure(models.Privacy, study.privacy)
+            rules.rule(study.strategy, study.aggregation)
         except models.ModelError as error:
             raise UsageError(f"The study's {error}.", remedy=error.remedy) from error
+        except ValueError as error:
+            raise UsageError(
+                f"The study's aggregation, {error}.", remedy="Change it in study.toml."
+            ) from error
+        if study.strategy == "fedprox" and not study.training.get("proximal"):
+            raise UsageError(
+                "The study's strategy is fedprox, and its training has no proximal term.",
+                remedy="Add proximal under [training], 0.01 for example, or choose fedavg.",
+            )
 
     def _new_id(self, study: Study) -> str:
         stem = f"{study.id.lower()}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"
@@ -245,10 +258,13 @@ class Runs:
         first = checkpoint.round if trained and checkpoint.round > 0 else checkpoint.round + 1
         reached = checkpoint.round
 
-        def keep(round: int, model: Vector) -> None:
+        def keep(round: int, model: Vector, state: State) -> None:
             nonlocal reached
             random = {"seed": run.study.seed, "next_round": round + 1}
-            self._keep(run, replace(checkpoint, round=round, parameters=model, random=random))
+            self._keep(
+                run,
+                replace(checkpoint, round=round, parameters=model, arrays=state, random=random),
+            )
             reached = round
 
         saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -256,16 +272,18 @@ class Runs:
             terms,
             first=first,
             trained=self._examples(run, first) if trained and checkpoint.round > 0 else 0,
+            joint=checkpoint.parameters,
+            state=checkpoint.arrays,
             spool=spool,
             append=self._append,
-            on_model=lambda round, model: saver.submit(keep, round, model),
+            on_model=lambda round, model, state: saver.submit(keep, round, model, state),
         )
         rounds = run.study.rounds - first + 1
         with saver:  # whatever ends the run, a checkpoint begun is finished first
             if rounds > 0:
                 strategy.start(
                     grid,
-                    arrays.to_record(checkpoint.parameters),
+                    arrays.to_record(checkpoint.parameters, run.study.transport),
                     num_rounds=rounds,
                     timeout=_OVER_FLOWER_SECONDS,
                 )

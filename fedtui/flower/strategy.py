@@ -24,8 +24,9 @@ from fedtui import events
 from fedtui import study as studies
 from fedtui.errors import DataError
 from fedtui.events import Phase
-from fedtui.flower import arrays, crash, vectors
+from fedtui.flower import arrays, crash, rules, vectors
 from fedtui.flower.grid import DirectGrid, Reply, round_to_ms
+from fedtui.flower.rules import State
 from fedtui.flower.vectors import RefusedError, Vector
 from fedtui.study import Study
 from models import Manifest
@@ -105,9 +106,12 @@ class JointAveraging(FedAvg):
         first: The round that Flower's first round stands for; more than 1 after a resume.
         trained: Over how many examples round ``first`` is already aggregated, so that it only
             needs evaluating; 0 if it is not.
+        joint: The model that the first round starts from, float32 [parameters].
+        state: What the aggregation rule left the last time.
         spool: Folder for updates while a round is under way.
-        on_model: Called with round and joint model before evaluation: begins to make it durable.
-            The round ends when that is done, so the disk works while the model travels.
+        on_model: Called with round, joint model and the rule's state before evaluation: begins to
+            make them durable. The round ends when that is done, so the disk works while the model
+            travels.
     """
 
     def __init__(
@@ -116,15 +120,21 @@ class JointAveraging(FedAvg):
         *,
         first: int,
         trained: int,
+        joint: Vector,
+        state: State,
         spool: Path,
         append: Append,
-        on_model: Callable[[int, Vector], Future[None]],
+        on_model: Callable[[int, Vector, State], Future[None]],
     ) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
         if terms.manifest is None:
             raise ValueError("a run that trains has a manifest")
         self._terms, self._size = terms, terms.manifest.size
         self._first, self._trained = first, trained
+        self._rule = rules.rule(terms.study.strategy, terms.study.aggregation)
+        self._transport: arrays.Transport = terms.study.transport
+        self._joint, self._state = joint, state
+        self._sent = joint  # the joint model as the sites have it, after its transport
         self._spool, self._append, self._on_model = spool, append, on_model
         self._grid: DirectGrid | None = None
         self._began = 0.0
@@ -140,13 +150,15 @@ class JointAveraging(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The joint model to every site that trains."""
+        """The joint model to every site that trains; as Flower carries it, in ``arrays``."""
         assert isinstance(grid, DirectGrid)
         self._grid, self._began, self._seconds = grid, time.monotonic(), {}
         grid.replies = {}
         if self._trained and server_round == 1:
             return []
         grid.judge = self._judge_update
+        if self._transport == "bfloat16":
+            self._sent = vectors.from_bfloat16(vectors.to_bfloat16(self._joint))
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
         nodes = self._nodes(grid, self._terms.train_sites, server_round, "train")
         return self._construct_messages(record, nodes, MessageType.TRAIN)
@@ -154,23 +166,22 @@ class JointAveraging(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The mean of the sites' models, weighted by their training examples.
-
-        References:
-            McMahan et al., Communication-Efficient Learning, AISTATS 2017, algorithm 1.
-        """
+        """The next joint model, by the study's rule out of the sites' models."""
         assert self._grid is not None
         taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
         if not taken:  # a resumed round that was aggregated before
             return None, None
         began = time.monotonic()
         weights = [reply.examples for reply in taken]
-        joint = vectors.mean([reply.body for reply in taken], weights)
+        joint, state = self._rule(
+            self._joint, [reply.body for reply in taken], weights, self._state
+        )
         vectors.check_finite(joint)
+        self._joint, self._state = joint, state
         round = self._round(server_round)
         crash.point("coordinator.aggregated", round)
         aggregated = time.monotonic()
-        self._saving = self._on_model(round, joint)
+        self._saving = self._on_model(round, joint, state)
         self._examples = sum(weights)
         self._seconds = {
             **_timing(taken),
@@ -179,7 +190,7 @@ class JointAveraging(FedAvg):
         }
         for path in self._spool.glob("*.f32"):
             path.unlink()
-        return arrays.to_record(joint), None
+        return arrays.to_record(joint, self._transport), None
 
     # Evaluation.
 
@@ -229,7 +240,10 @@ class JointAveraging(FedAvg):
         records = content.array_records
         if list(records) != ["arrays"]:
             raise RefusedError("arrays", f"expected one set of arrays, found {len(records)}.")
-        vector = arrays.from_record(records["arrays"], size=self._size)
+        vector = arrays.from_record(records["arrays"], size=self._size, transport=self._transport)
+        if self._transport == "bfloat16":
+            vector += self._sent
+            vectors.check_finite(vector)
         # On disk, so that memory holds one update however many sites there are; the page cache
         # makes it no slower, and nothing needs it after a power cut.
         path = self._spool / f"{site}.f32"

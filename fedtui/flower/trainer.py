@@ -6,6 +6,7 @@ ends with its agent: when stdin closes, whatever it is doing.
 """
 
 import hashlib
+import hmac
 import json
 import os
 import queue
@@ -29,15 +30,22 @@ from models import ModelError
 
 
 class Trainer:
-    """Everything that is kept warm between orders: the data, and one engine a study."""
+    """Everything that is kept warm between orders: the data, and one engine a study.
 
-    def __init__(self, site: str, cache: Path) -> None:
+    Args:
+        secret: The site's own, from which the noise of record-level privacy comes; without it
+            such a study is refused.
+    """
+
+    def __init__(self, site: str, cache: Path, secret: bytes | None = None) -> None:
         from models import _engine  # JAX: seconds, paid once, in this process only
 
         _engine.use_cache(cache)
         self._engines = _engine
+        self._secret = secret
         self._stream = int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
         self._data: dict[str, Any] = {}
+        self._fresh: dict[str, Any] | None = None
         self._engine: tuple[str, Any] = ("", None)
 
     @property
@@ -61,7 +69,7 @@ class Trainer:
         sums = datasets.statistics(data.train)
         digest = ""
         if order["initial"]:
-            first = engine.initial()
+            first = engine.initial(_pretrained(study, order["weights"]))
             work.write_atomically(Path(order["output"]), vectors.bytes_of(first))
             digest = vectors.hash_of(first)
         return {
@@ -94,38 +102,65 @@ class Trainer:
             round=order["round"],
             stream=self._stream,
             on_progress=report,
+            local=_local(order, engine.local.size),
+            secret=self._secret_of(order) if study.privacy else None,
         )
         work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
-        return {
+        if trained.local.size:
+            work.write_atomically(Path(order["keep"]), vectors.bytes_of(trained.local))
+        done = {
             "examples": trained.examples,
             "metrics": {"loss": trained.loss},
             "seconds": trained.seconds,
             "vector": vectors.hash_of(trained.vector),
+            "pieces": trained.pieces,
         }
+        if engine.plan is not None:
+            done["epsilon"] = engine.plan.spent(order["answered"] + 1)
+            done["delta"] = engine.plan.delta
+        return done
 
     def evaluate(self, order: dict[str, Any]) -> dict[str, Any]:
         """The joint model on this site's own test examples."""
         study = studies.parse(order["study"].encode())
         engine = self._engine_for(study, order, _normalisation(order))
         crash.point("trainer.evaluating", order["round"])
-        evaluated = engine.evaluate(np.fromfile(order["input"], dtype="<f4"), split="test")
+        evaluated = engine.evaluate(
+            np.fromfile(order["input"], dtype="<f4"),
+            split="test",
+            local=_local(order, engine.local.size),
+        )
         return {
             "examples": evaluated.examples,
             "metrics": evaluated.metrics,
             "seconds": evaluated.seconds,
         }
 
+    def loaded(self) -> dict[str, Any] | None:
+        """What of data was read since this was asked last, for the site's own journal."""
+        fresh, self._fresh = self._fresh, None
+        return fresh
+
     def _load(self, study: Study, source: dict[str, Any]) -> Any:
-        key = json.dumps([study.data, study.seed, source], sort_keys=True)
+        key = _data_key(study, source)
         if key not in self._data:
-            path = Path(source["path"]) if source["path"] else None
-            loaded = datasets.load(study.data, path=path, part=source["part"], seed=study.seed)
-            self._data = {key: loaded}  # one at a time: a hospital's memory is not ours
+            self._data = {}  # one at a time: a hospital's memory is not ours
+            data = datasets.load(
+                study.data, part=source["part"], seed=study.seed, **_places(source)
+            )
+            self._data = {key: data}
+            self._fresh = {
+                "data": data.name,
+                "part": data.part,
+                "cohort": data.cohort_hash,
+                "excluded": data.excluded.patients if data.excluded else 0,
+                "unmatched": data.excluded.unmatched if data.excluded else 0,
+            }
         return self._data[key]
 
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
         shape = normalisation if normalisation is None else [v.tolist() for v in normalisation]
-        key = json.dumps([order["study"], order["source"], shape], sort_keys=True)
+        key = json.dumps([order["study"], _data_key(study, order["source"]), shape])
         if self._engine[0] != key:
             engine = self._engines.Engine(
                 model=study.model,
@@ -134,9 +169,68 @@ class Trainer:
                 data=self._load(study, order["source"]),
                 seed=study.seed,
                 normalisation=normalisation,
+                privacy=models.configure(models.Privacy, study.privacy) if study.privacy else None,
+                rounds=study.rounds,
             )
             self._engine = (key, engine)
         return self._engine[1]
+
+    def _secret_of(self, order: dict[str, Any]) -> int:
+        """One number a question: asked again it repeats, so that nothing is spent twice; another
+        question never meets the same noise, which a difference of two answers would remove.
+        """
+        if self._secret is None:
+            raise OperatorDataError(
+                "Record-level privacy needs this site's own secret.",
+                remedy="Take part with fedtui itself.",
+            )
+        digest = hmac.digest(self._secret, order["question"].encode(), "sha256")
+        return int.from_bytes(digest, "big")
+
+
+def _local(order: dict[str, Any], size: int) -> vectors.Vector:
+    """What this site keeps for itself, float32 [size]; zeros before it ever trained."""
+    if order["local"] is None:
+        return np.zeros(size, dtype=np.float32)
+    kept: vectors.Vector = np.fromfile(order["local"], dtype="<f4")
+    return kept
+
+
+def _pretrained(study: Study, weights: str | None) -> Path | None:
+    """The file that the study begins with, if it names one."""
+    if not study.pretrained:
+        return None
+    if weights is None:
+        raise OperatorDataError(
+            f"Study {study.id} begins with pretrained weights, and this site names no file.",
+            remedy=f"Add {study.model} = '/path/to/file.safetensors' under [weights] in site.toml.",
+        )
+    try:
+        with Path(weights).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OperatorDataError(
+            f"The pretrained weights {weights} cannot be read: {error.strerror}.",
+            remedy="Check the path under [weights] in site.toml.",
+        ) from error
+    if found != study.pretrained:
+        raise OperatorDataError(
+            f"{weights} has sha256 {found[:12]}…, and the study names {study.pretrained[:12]}….",
+            remedy="Fetch the file that the study means.",
+        )
+    return Path(weights)
+
+
+def _places(source: dict[str, Any]) -> dict[str, Path | None]:
+    """Where the site's files lie, and its list of patients who opted out."""
+    return {key: Path(source[key]) if source.get(key) else None for key in ("path", "excluded")}
+
+
+def _data_key(study: Study, source: dict[str, Any]) -> str:
+    """Another one as soon as a study needs other data, or somebody opts out."""
+    lists = datasets.opt_outs(study.data, **_places(source))
+    said = [hashlib.sha256(file.read_bytes()).hexdigest() for file in lists if file.is_file()]
+    return json.dumps([study.data, study.seed, source, said], sort_keys=True)
 
 
 def _normalisation(order: dict[str, Any]) -> Any:
@@ -177,7 +271,8 @@ def main() -> None:
         os._exit(0)  # the agent is gone: a restarted one has its own trainer
 
     threading.Thread(target=listen, name="orders", daemon=True).start()
-    trainer = Trainer(site=sys.argv[1], cache=Path(sys.argv[2]))
+    secret = Path(sys.argv[3]).read_bytes()
+    trainer = Trainer(site=sys.argv[1], cache=Path(sys.argv[2]), secret=secret)
     _say(out, ready=trainer.device)
     while True:
         order = json.loads(orders.get())
@@ -188,7 +283,7 @@ def main() -> None:
                 done = {"prepare": trainer.prepare, "evaluate": trainer.evaluate}[order["do"]](
                     order
                 )
-            _say(out, done=done)
+            _say(out, done={**done, "loaded": trainer.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
             sys.excepthook(type(error), error, error.__traceback__)
             _say(out, failed=_translated(error).to_json())

@@ -75,6 +75,16 @@ class Work:
         """Where the trainer leaves its vector, float32 bytes."""
         return self._folder / f"{key}.out"
 
+    def local(self, key: Key) -> Path:
+        """Where the trainer leaves what this site keeps for itself, float32 bytes."""
+        return self._folder / key.run / f"{key.round:05d}-local"
+
+    def local_before(self, key: Key) -> Path | None:
+        """What this site kept the last time it trained, or None; evaluation follows training."""
+        last = key.round if key.phase == "evaluate" else key.round - 1
+        kept = sorted((self._folder / key.run).glob("*-local"))
+        return next((path for path in reversed(kept) if int(path.name[:5]) <= last), None)
+
     def begin(self, key: Key, vector: Vector | None) -> None:
         """Put the starting model where the trainer finds it, and clear older rounds away."""
         folder = self._folder / key.run
@@ -119,8 +129,9 @@ class Work:
         return self._folder / f"{key}.json"
 
     def _prune(self, folder: Path, round: int) -> None:
+        latest = max(folder.glob("*-local"), default=None)  # of a site that sat out some rounds
         for path in folder.iterdir():
-            if int(path.name[:5]) <= round - _KEPT_ROUNDS:
+            if path != latest and int(path.name[:5]) <= round - _KEPT_ROUNDS:
                 path.unlink(missing_ok=True)
 
 

@@ -2,14 +2,17 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from fedtui import errors, processes
 from fedtui.errors import ResourceError
+from fedtui.flower.work import write_atomically
 from fedtui.site import Home
 
 _TRIES = 3  # a trainer killed three times over one piece of work will not manage it
@@ -21,7 +24,7 @@ class _EndedError(Exception):
 
 
 class Workbench:
-    """One trainer process, started at the first need or by ``warm``.
+    """One trainer process, started at the first need or by ``warm``, ended by ``rest``.
 
     Args:
         on_start: Called with the device's description each time a trainer is ready.
@@ -40,6 +43,7 @@ class Workbench:
         self._on_start, self._on_end = on_start, on_end
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
+        self._used = time.monotonic()
 
     @property
     def pid(self) -> int | None:
@@ -50,6 +54,22 @@ class Workbench:
     def warm(self) -> None:
         """Start the trainer in the background, so that the first round does not wait for JAX."""
         threading.Thread(target=self._warm, name="warm", daemon=True).start()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long the live trainer has had nothing to do; 0 while it works or there is none."""
+        idle = self.pid is not None and not self._lock.locked()
+        return time.monotonic() - self._used if idle else 0.0
+
+    def rest(self, seconds: float) -> None:
+        """End a trainer that was idle for ``seconds``: its memory and device are the hospital's."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._child is not None and time.monotonic() - self._used >= seconds:
+                    self._end()
+                    self._on_end(f"stopped, no work for {seconds / 60:.0f} min")
+            finally:
+                self._lock.release()
 
     def do(self, order: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
         """Have the trainer carry out ``order``; a trainer that dies is replaced and asked again.
@@ -71,6 +91,8 @@ class Workbench:
                             remedy="Look for the out-of-memory killer in 'dmesg', and read "
                             "run/trainer.log.",
                         ) from error
+                finally:
+                    self._used = time.monotonic()
         raise AssertionError("unreachable")
 
     def close(self) -> None:
@@ -84,6 +106,7 @@ class Workbench:
         with self._lock:
             try:
                 self._started()
+                self._used = time.monotonic()
             except _EndedError as error:
                 self._end()
                 self._on_end(str(error))
@@ -92,11 +115,22 @@ class Workbench:
         if self._child is None:
             cache = self._home.path / "cache"
             cache.mkdir(mode=0o700, exist_ok=True)
+            secret = self._home.keys / "noise.key"
+            if not secret.exists():
+                write_atomically(secret, secrets.token_bytes(32), durable=True)
             descriptor = os.open(
                 self._home.log("trainer"), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600
             )
             self._child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fedtui.flower.trainer", self._site, str(cache)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "fedtui.flower.trainer",
+                    self._site,
+                    str(cache),
+                    str(secret),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=descriptor,

@@ -1,0 +1,68 @@
+"""What of its records' privacy this site has spent: counted from its own journal, never trusted.
+
+Every question under record-level privacy that is answered costs; the same one asked again does
+not, since its stored answer, or the same noise, comes back. A coordinator that asked a round with
+another model, or one round more, would learn more than was agreed: it is refused.
+"""
+
+from fedtui import events
+from fedtui.errors import PrivacyError
+from fedtui.flower.work import Key
+from fedtui.journal import Journal
+from fedtui.study import Study
+
+
+class Ledger:
+    """The spending of one site.
+
+    Args:
+        limit: Most epsilon over all runs on one data set, by plain addition; None for no limit.
+    """
+
+    def __init__(self, journal: Journal, *, limit: float | None) -> None:
+        self._journal, self._limit = journal, limit
+
+    def admit(self, key: Key, study: Study, question: str) -> int:
+        """How many other questions of this run were answered before.
+
+        Raises:
+            PrivacyError: as many as the study has rounds, or the site's own limit is reached.
+        """
+        spent = self._spent()
+        answered = [e for e in spent if e.run == key.run and e.question != question]
+        if len(answered) >= study.rounds:
+            raise PrivacyError(
+                f"This site has answered all {study.rounds} rounds that the study pays for.",
+                remedy="Nothing more was sent. Ask the coordinator's operator why it asked again.",
+            )
+        others: dict[str, float] = {}
+        for event in spent:
+            if event.data == study.data and event.run != key.run:
+                others[event.run] = max(others.get(event.run, 0.0), event.epsilon)
+        wanted = float(study.privacy.get("epsilon") or 0.0)
+        if self._limit is not None and sum(others.values()) + wanted > self._limit:
+            raise PrivacyError(
+                f"Epsilon {sum(others.values()):.3g} of this site's {self._limit:g} is spent on "
+                f"'{study.data}', and the study wants {wanted:g} more.",
+                remedy="Raise limits.epsilon in site.toml if that is decided, or decline.",
+            )
+        return len(answered)
+
+    def spend(self, key: Key, study: Study, question: str, *, epsilon: float, delta: float) -> None:
+        """Write down what the answer to ``question`` costs, before it leaves."""
+        known = (e for e in self._spent() if (e.run, e.question) == (key.run, question))
+        if next(known, None) is None:
+            self._journal.append(
+                events.PrivacySpent(
+                    run=key.run,
+                    round=key.round,
+                    data=study.data,
+                    question=question,
+                    epsilon=round(epsilon, 4),
+                    delta=delta,
+                )
+            )
+
+    def _spent(self) -> list[events.PrivacySpent]:
+        found = (record.event for record in self._journal.own(("PrivacySpent",)))
+        return [event for event in found if isinstance(event, events.PrivacySpent)]

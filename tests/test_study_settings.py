@@ -1,0 +1,204 @@
+"""What a study asks for beside plain averaging reaches the sites and does what it says there."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import datasets
+import models
+from fedtui import events
+from fedtui.errors import UsageError
+from fedtui.flower import checkpoints, rules, vectors
+from models._engine import Engine
+from tests import federation as fed
+from tests.federation import COORDINATOR, SITE, Federation, records
+from tests.test_recovery import pid_of
+
+TRAINING = {"learning_rate": 0.1, "batch": 32}
+
+
+@pytest.fixture(scope="module")
+def first() -> np.ndarray:
+    """The joint model before round 1, as every engine draws it."""
+    return engine(COORDINATOR).initial()
+
+
+def engine(site: str, **changes: Any) -> Engine:
+    """The same work in this process."""
+    part = fed.PARTS[(COORDINATOR, SITE).index(site)]
+    return Engine(
+        model="mlp",
+        config={},
+        training=models.configure(models.Training, {**TRAINING, **changes}),
+        data=datasets.load("digits", part=part),
+        seed=0,
+        normalisation=None,
+    )
+
+
+def stream(site: str) -> int:
+    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+
+
+def here(
+    first: np.ndarray, *, strategy: str, settings: dict[str, float], rounds: int
+) -> np.ndarray:
+    """The run's model by the published rule, float64 where it matters, from the sites' own work."""
+    engines = {site: engine(site) for site in (SITE, COORDINATOR)}
+    rule, joint, state = rules.rule(strategy, settings), first, {}
+    for number in range(1, rounds + 1):
+        done = [
+            engines[site].train(joint, round=number, stream=stream(site))
+            for site in sorted(engines)
+        ]
+        joint, state = rule(joint, [d.vector for d in done], [d.examples for d in done], state)
+    return joint
+
+
+def joint(ended: events.RunEnded) -> np.ndarray:
+    data = Path(ended.file).read_bytes()
+    return checkpoints.parse(data, name=ended.file).parameters
+
+
+def test_the_studys_rule_makes_the_joint_model(trio: Federation, first: np.ndarray) -> None:
+    settings = {"rate": 0.05, "floor": 0.01}
+
+    ended = trio.run(fed.study(strategy="fedadam", aggregation=settings))
+
+    wanted = here(first, strategy="fedadam", settings=settings, rounds=2)
+    plain = here(first, strategy="fedavg", settings={}, rounds=2)
+    np.testing.assert_array_equal(joint(ended), wanted)
+    assert np.abs(wanted - plain).max() > 0.01
+
+
+def test_a_rules_memory_outlives_the_coordinator(trio: Federation, first: np.ndarray) -> None:
+    settings = {"rate": 1.0, "momentum": 0.9}
+    run = trio.start(fed.study(strategy="fedavgm", aggregation=settings, rounds=6))
+    fed.until(
+        trio.coordinator,
+        lambda e: isinstance(e, events.RoundEnded) and e.run == run and e.round >= 2,
+    )
+    os.kill(pid_of(trio.coordinator, "coordinator"), signal.SIGKILL)
+
+    ended = trio.ended(run)
+
+    wanted = here(first, strategy="fedavgm", settings=settings, rounds=6)
+    np.testing.assert_array_equal(joint(ended), wanted)
+
+
+def test_bfloat16_halves_the_bytes_and_moves_the_model_little(trio: Federation) -> None:
+    full = trio.run(fed.study(rounds=3))
+    half = trio.run(fed.study(rounds=3, transport="bfloat16"))
+
+    sent = {
+        ended.run: sum(
+            event.bytes_sent
+            for _, event in records(trio.homes[SITE], events.WorkAnswered, run=ended.run)
+            if event.phase == "train"
+        )
+        for ended in (full, half)
+    }
+    away = np.linalg.norm(joint(half) - joint(full)) / np.linalg.norm(joint(full))
+    assert sent[half.run] < 0.65 * sent[full.run]
+    assert 0 < away < 0.01
+
+
+def test_record_level_privacy_is_spent_round_by_round_and_never_beyond(trio: Federation) -> None:
+    terms = {"epsilon": 6.0, "clip": 0.5}
+
+    ended = trio.run(fed.study(privacy=terms, rounds=3))
+
+    for name in (COORDINATOR, SITE):
+        home = trio.homes[name]
+        spent = [event for _, event in records(home, events.PrivacySpent, run=ended.run)]
+        examples = len(datasets.load("digits", part=fed.PARTS[name == SITE]).train)
+        plan = models._privacy.plan(
+            models.Privacy(**terms), examples=examples, batch=32, epochs=1, rounds=3
+        )
+        assert [event.round for event in spent] == [1, 2, 3]
+        assert len({event.question for event in spent}) == 3
+        np.testing.assert_allclose(
+            [event.epsilon for event in spent], [plan.spent(n) for n in (1, 2, 3)], atol=1e-4
+        )
+        assert spent[-1].epsilon <= 6.0
+        assert spent[-1].delta < 1 / examples
+        assert (home.keys / "noise.key").stat().st_mode & 0o777 == 0o600
+    train = [e for _, e in records(trio.coordinator, events.AnswerReceived, run=ended.run)]
+    assert all("epsilon" in e.metrics for e in train if e.phase == "train")
+
+
+@pytest.fixture
+def limited(trio: Federation) -> Iterator[Federation]:
+    """The site allows epsilon 1 on all its digits."""
+    before = trio.homes[SITE].settings.read_text()
+    trio.homes[SITE].settings.write_text(before.replace("[limits]", "[limits]\nepsilon = 1.0"))
+    yield trio
+    trio.homes[SITE].settings.write_text(before)
+
+
+def test_a_site_spends_no_more_than_its_own_limit(limited: Federation) -> None:
+    run = limited.start(fed.study(privacy={"epsilon": 3.0}, rounds=1))
+
+    refused = fed.until(
+        limited.coordinator, lambda e: isinstance(e, events.AnswerRefused) and e.run == run
+    )
+    limited.ended(run)
+
+    assert refused.event.site == SITE
+    assert "limits.epsilon" in refused.event.cause
+    assert not records(limited.homes[SITE], events.PrivacySpent, run=run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"privacy": {"epsilon": -1.0}}, "epsilon"),
+        ({"privacy": {"epsilonn": 1.0}}, "epsilonn"),
+        ({"aggregation": {"rate": 1.0}}, "rate"),
+        ({"strategy": "fedadam", "aggregation": {"rate": -1.0}}, "rate"),
+        ({"strategy": "fedprox"}, "proximal"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_before_the_run(
+    trio: Federation, changes: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        trio.start(fed.study(**changes))
+
+    assert word in str(refused.value)
+
+
+def test_pretrained_weights_are_the_studys_or_none(tmp_path: Path, trio: Federation) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, file)
+    before = trio.homes[SITE].settings.read_text()
+    run = trio.start(fed.study(pretrained="0" * 64))
+    nameless = trio.ended(run)
+    trio.homes[SITE].settings.write_text(before + f'\n[weights]\nmlp = "{file}"\n')
+
+    other = trio.ended(trio.start(fed.study(pretrained="0" * 64)))
+    trio.homes[SITE].settings.write_text(before)
+
+    told = [e.cause for _, e in records(trio.coordinator, events.AnswerRefused)]
+    assert nameless.outcome == other.outcome == "failed"
+    assert any("[weights]" in cause for cause in told)
+    assert any("the study names 000000000000" in cause for cause in told)
+
+
+def test_bfloat16_is_the_nearest_value_with_8_bits() -> None:
+    random = np.random.default_rng(5)
+    values = (random.normal(size=5000) * 10.0 ** random.integers(-30, 30, 5000)).astype("f4")
+
+    back = vectors.from_bfloat16(vectors.to_bfloat16(values))
+
+    exponent = np.floor(np.log2(np.abs(values.astype(float))))
+    assert (np.abs(back - values.astype(float)) <= 2.0 ** (exponent - 8)).all()
+    assert not (back.view("<u4") & 0xFFFF).any()
+    np.testing.assert_array_equal(vectors.from_bfloat16(vectors.to_bfloat16(back)), back)
