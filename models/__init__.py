@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
+from models._augmentation import Augmentation
 from models._errors import ModelError
 from models._privacy import Privacy
 from models._training import Training
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from flax import nnx
 
 __all__ = [
+    "Augmentation",
     "Entry",
     "Manifest",
     "Model",
@@ -167,6 +169,8 @@ def configure(kind: type[T], values: Mapping[str, Any]) -> T:
         if key not in fields:
             remedy = f"Known are {', '.join(fields)}." if fields else "It has no settings."
             raise ModelError(f"{key}: unknown key", remedy=remedy)
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
+            value = configure(cast("type[Any]", hints[key]), value)
         fitting[key] = tuple(value) if isinstance(value, list) else value
         if not _fits(fitting[key], hints[key]):
             raise ModelError(f"{key}: a value of another kind is wanted here")

@@ -12,6 +12,7 @@ import optax  # type: ignore[import-untyped]
 from jax import Array
 
 from models import Manifest, ModelError, Training, _network
+from models._augmentation import varied
 from models._network import Inputs, Leaves
 from models._noise import Guard, clipped_sum, noised
 
@@ -34,6 +35,7 @@ class Course(NamedTuple):
         before: Steps of the round that came before this epoch.
         steps: Steps of the whole round.
         key: uint32 [2], decides the noise of DP-SGD.
+        variation: uint32 [2], decides how images vary, if they do.
     """
 
     anchor: Leaves
@@ -41,6 +43,7 @@ class Course(NamedTuple):
     before: np.int32
     steps: np.int32
     key: Any
+    variation: Any = np.zeros(2, np.uint32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,8 +200,14 @@ def program(
         pull = jax.grad(lambda leaves: jnp.asarray(penalty(leaves, course.anchor)))(leaves)
         return [a + b for a, b in zip(noisy, pull, strict=True)]
 
-    def gather(x: Inputs, y: Array, rows: Array, examples: Array) -> "Batch":
+    def gather(
+        x: Inputs, y: Array, rows: Array, examples: Array, at: Array, course: Course
+    ) -> "Batch":
         batch = jax.tree.map(lambda part: jnp.take(part, rows, 0, mode="clip"), x)
+        if training.augmentation:
+            key = jax.random.fold_in(jax.random.wrap_key_data(course.variation), course.before + at)
+            images, table = batch
+            batch = varied(images, rows, key, training.augmentation), table
         return Batch(batch, jnp.take(y, rows, mode="clip"), rows >= 0, examples)
 
     def advance(
@@ -209,12 +218,14 @@ def program(
             rows = order[at]
             examples = (rows >= 0).sum()
             if pieces == 1:
-                gradient, total, leaves = slope(leaves, gather(x, y, rows, examples), course)
+                batch = gather(x, y, rows, examples, at, course)
+                gradient, total, leaves = slope(leaves, batch, course)
             else:
 
                 def piece(carry: Any, rows: Array) -> tuple[Any, None]:
                     leaves, gradient, total = carry
-                    more, add, leaves = slope(leaves, gather(x, y, rows, examples), course)
+                    batch = gather(x, y, rows, examples, at, course)
+                    more, add, leaves = slope(leaves, batch, course)
                     summed = [a + b for a, b in zip(gradient, more, strict=True)]
                     return (leaves, summed, total + add), None
 

@@ -81,6 +81,7 @@ class Round:
 
     Args:
         seed: The study's; with round and stream it decides the order of examples.
+        secret: Of the site alone; under a plan it takes part in that, and decides the noise.
         judge: From parameters and the site's own part to their mean loss on the validation split,
             in nats; None where nobody asks, or there is no such split.
     """
@@ -93,12 +94,13 @@ class Round:
         seed: int,
         round: int,
         stream: int,
+        secret: int,
         tell: Progress | None,
         judge: Callable[[Vector, Vector], float] | None,
     ) -> None:
         self._bench, self._x, self._round = bench, x, round
         self._tell, self._judge = tell, judge
-        words = [seed, round, stream] if bench.plan is None else [bench.secret, seed, round, stream]
+        words = [seed, round, stream] if bench.plan is None else [secret, seed, round, stream]
         self._random = np.random.Generator(np.random.PCG64(words))
         self._losses: list[float] = []  # a step's sum over its examples, in nats
         self._sizes: list[int] = []
@@ -125,6 +127,9 @@ class Round:
             key=np.zeros(2, np.uint32)
             if bench.plan is None
             else self._random.integers(0, 2**32, 2, dtype=np.uint32),
+            variation=self._random.integers(0, 2**32, 2, dtype=np.uint32)
+            if training.augmentation
+            else np.zeros(2, np.uint32),
         )
         best, kept, epoch = math.inf, None, 0
         for number in range(1, training.epochs + 1):

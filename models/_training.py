@@ -1,9 +1,10 @@
 """How a site trains in one round, as the sites agreed on it; judged without JAX."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from models._augmentation import Augmentation
 from models._errors import ModelError
 
 
@@ -29,6 +30,7 @@ class Training:
             then ends with its best epoch's parameters. 0 runs all epochs and takes the last.
         focal: Exponent of the focal loss; 0 is the cross-entropy, 2 is usual.
         class_weights: Factor on the loss of each class' examples; empty for 1.
+        augmentation: How training images vary; nothing unless said, and images only.
         precision: Of the arithmetic in the network; 'auto' is bfloat16 on a GPU, else float32.
             Parameters, normalisation statistics, the loss and the optimiser stay in float32.
 
@@ -52,6 +54,7 @@ class Training:
     patience: int = 0
     focal: float = 0.0
     class_weights: tuple[float, ...] = ()
+    augmentation: Augmentation = field(default_factory=Augmentation)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
     def __post_init__(self) -> None:
