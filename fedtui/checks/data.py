@@ -33,10 +33,20 @@ _LOAD = """
 import json, sys
 from pathlib import Path
 import datasets
-name, path, part = sys.argv[1:]
+name, path, part, excluded = sys.argv[1:]
 try:
-    data = datasets.load(name, path=Path(path) if path else None, part=part)
-    print(json.dumps({"features": len(data.features), "schema": data.schema_hash[:12]}))
+    data = datasets.load(
+        name,
+        path=Path(path) if path else None,
+        part=part,
+        excluded=Path(excluded) if excluded else None,
+    )
+    stray = data.excluded.unmatched if data.excluded else 0
+    print(
+        json.dumps(
+            {"features": len(data.features), "schema": data.schema_hash[:12], "stray": stray}
+        )
+    )
 except datasets.DataError as error:
     print(json.dumps({"error": str(error), "remedy": error.remedy}))
 """
@@ -62,9 +72,12 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
 
 def _loaded_once(home: Home, name: str, source: site.Source, *, deep: bool) -> Finding:
     """As ``_loaded``; what loaded well is not loaded again before a file or fedtui changes."""
-    files = _files(source.path) if source.path is not None else []
+    files = list(_files(source.path)) if source.path is not None else []
+    excluded = None if source.excluded is None else home.path / source.excluded
+    if excluded is not None and excluded.is_file():
+        files.append(excluded)
     stamps = [(str(f), s.st_size, s.st_mtime_ns) for f in files if (s := f.stat())]
-    key = json.dumps([__version__, name, source.part, str(source.path), stamps])
+    key = json.dumps([__version__, name, source.part, str(source.path), str(excluded), stamps])
     note = home.path / "cache" / f"checked-{name}.json"
     try:
         kept = json.loads(note.read_text(encoding="utf-8"))
@@ -72,7 +85,7 @@ def _loaded_once(home: Home, name: str, source: site.Source, *, deep: bool) -> F
             return Finding(**{**kept["finding"], "state": State.OK})
     except (OSError, ValueError, KeyError, TypeError):
         pass  # never checked, or by another fedtui
-    finding = _loaded(name, source, deep=deep)
+    finding = _loaded(name, source, excluded, deep=deep)
     if finding.state is State.OK:
         with contextlib.suppress(OSError):  # a home that cannot be written has its own check
             note.parent.mkdir(mode=0o700, exist_ok=True)
@@ -82,7 +95,7 @@ def _loaded_once(home: Home, name: str, source: site.Source, *, deep: bool) -> F
     return finding
 
 
-def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
+def _loaded(name: str, source: site.Source, excluded: Path | None, *, deep: bool) -> Finding:
     if source.path is not None and not deep and _heavy(source.path):
         return Finding(
             state=State.SKIP,
@@ -92,7 +105,7 @@ def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
             meaning=f"The data of {name} can be opened; they are too large to read through now.",
             remedy="Use --deep to read all of it.",
         )
-    words = [name, str(source.path or ""), source.part]
+    words = [name, str(source.path or ""), source.part, str(excluded or "")]
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _LOAD, *words],
@@ -123,10 +136,12 @@ def _loaded(name: str, source: site.Source, *, deep: bool) -> Finding:
             meaning=told["error"],
             remedy=told["remedy"],
         )
+    stray = f", {told['stray']} who opted out match nobody" if told["stray"] else ""
+    has = f"{told['features']} features, schema {told['schema']}"
     return Finding(
         state=State.OK,
         code="data-ok",
-        measured=f"{name}, {source.part}: {told['features']} features, schema {told['schema']}",
+        measured=f"{name}, {source.part}: {has}{stray}",
         threshold=_LIMIT,
         meaning=f"The data of {name} load as studies of them agreed.",
     )

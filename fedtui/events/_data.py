@@ -1,0 +1,28 @@
+"""What happens to a site's own data, told to nobody else."""
+
+from dataclasses import dataclass
+
+from fedtui.events._event import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortLoaded(Event):
+    """The trainer read this site's data: at its start, and when who opted out has changed.
+
+    Attributes:
+        cohort: Hex sha256 of who is in it; another one as soon as anybody is left out.
+        excluded: Patients left out because they opted out.
+        unmatched: Ids on the site's list that match nobody.
+    """
+
+    data: str
+    part: str
+    cohort: str
+    excluded: int = 0
+    unmatched: int = 0
+
+    @property
+    def sentence(self) -> str:
+        left = f", {self.excluded} who opted out left out" if self.excluded else ""
+        stray = f"; {self.unmatched} on the list match nobody" if self.unmatched else ""
+        return f"{self.data}, {self.part}: cohort {self.cohort[:12]}{left}{stray}."
