@@ -1,0 +1,107 @@
+"""Who belongs to the federation, with which key: invited, pending, enrolled, suspended, ended."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedtui.events._event import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationMade(Event):
+    """The coordinator's operator made a code or a file for a site; ``until`` in UTC."""
+
+    site: str
+    until: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} was invited; the invitation holds until {self.until}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteClaimed(Event):
+    """A holder of an invitation asks to be enrolled; it stays outside until confirmed.
+
+    Attributes:
+        words: The six words that both screens show.
+        origin: The network address that it came from.
+    """
+
+    site: str
+    key: str
+    words: str
+    origin: str
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"{self.site} used its invitation from {self.origin} and waits for "
+            f"'fedtui sites --confirm {self.site}'; its words: {self.words}."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteDeclined(Event):
+    """The coordinator's operator declined a pending site or took an invitation back."""
+
+    level: ClassVar[str] = "WARN"
+    site: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} was declined."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSuspended(Event):
+    """The coordinator refuses a site for the time being, or takes it back."""
+
+    site: str
+    suspended: bool
+
+    @property
+    def level(self) -> str:  # type: ignore[override]
+        """A site that is kept out is a warning."""
+        return "WARN" if self.suspended else "INFO"
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} was {'suspended' if self.suspended else 'taken back'}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRotated(Event):
+    """A site signs with a new key from here on; the old one signed for it."""
+
+    site: str
+    key: str
+    old: str
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.site} changed its key from {self.old[:14]}… to {self.key}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRenewed(Event):
+    """The coordinator took a new server certificate into use; connections go on."""
+
+    until: str
+    cause: str
+
+    @property
+    def sentence(self) -> str:
+        return f"the coordinator has a new certificate until {self.until} ({self.cause})."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipEnded(Event):
+    """The federation's key says that this site does not belong to it any more."""
+
+    level: ClassVar[str] = "ERROR"
+    site: str
+    since: str
+
+    @property
+    def sentence(self) -> str:
+        return f"the coordinator took {self.site} off its roster on {self.since}; the agent ends."
