@@ -1,0 +1,422 @@
+"""The leakage gate on models whose leakage is known: overfit, private, a stranger's."""
+
+import dataclasses
+import math
+import stat
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from datasets import Dataset, Feature, Split
+from models import Privacy, Training, _leakage, _program
+from models._engine import Engine
+from models._intervals import Interval
+from models._leakage import Subject, audit
+from models._leakage_canaries import bound, epsilon, plant
+from models._leakage_scores import (
+    Rates,
+    by_patient,
+    clopper_pearson,
+    confidences,
+    lira,
+    pooled,
+)
+from models._leakage_shadows import drawn, pool
+from models._leakage_verdict import Leakage, Measured, judge, weaknesses
+from models._metrics import auroc
+from models._privacy import plan
+
+FEATURES = 20
+ADAM: dict[str, Any] = {"optimizer": "adam", "learning_rate": 3e-3, "batch": 64}
+MLP: dict[str, Any] = {"hidden": [32]}
+
+
+def rows(count: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    random = np.random.default_rng(0)
+    weights = random.normal(size=FEATURES)
+    x = random.normal(size=(count, FEATURES)).astype(np.float32)
+    signal = 1.5 * x @ weights / math.sqrt(FEATURES) + np.sin(2 * x[:, 0])
+    return x, (signal + random.normal(size=count) > 0).astype(np.int32)
+
+
+def site(patients: int = 1000, *, first: int = 0, records: int = 1) -> Dataset:
+    """Seven tenths train; each patient has so many records."""
+    x, y = rows(2000)
+
+    def split(begin: float, end: float) -> Split:
+        part = slice(first + round(begin * patients), first + round(end * patients))
+        values = np.repeat(x[part], records, axis=0)
+        groups = np.repeat(np.arange(first, first + patients)[: len(x)], records)
+        start = round(begin * patients) * records
+        return Split(
+            x=values,
+            mask=np.ones_like(values, dtype=bool),
+            y=np.repeat(y[part], records),
+            groups=groups[start : start + len(values)],
+        )
+
+    return Dataset(
+        name="made",
+        part="all",
+        features=tuple(Feature(name=f"f{column}") for column in range(FEATURES)),
+        classes=("no", "yes"),
+        train=split(0, 0.7),
+        validation=split(0.7, 0.8),
+        test=split(0.8, 1),
+    )
+
+
+def trained(
+    data: Dataset,
+    model: str,
+    rounds: int,
+    *,
+    privacy: Privacy | None = None,
+    **training: Any,
+) -> Subject:
+    """What a site would send after so many rounds alone."""
+    settings = Training(**ADAM | training)
+    config = MLP if model == "mlp" else {}
+    engine = Engine(
+        model=model,
+        config=config,
+        training=settings,
+        data=data,
+        seed=1,
+        normalisation=None,
+        privacy=privacy,
+        rounds=rounds,
+        secret=3,
+    )
+    start = vector = engine.initial()
+    for round in range(1, rounds + 1):
+        vector = engine.train(vector, round=round, stream=0).vector
+    return Subject(
+        object="local update",
+        model=model,
+        config=config,
+        training=settings,
+        data=data,
+        normalisation=None,
+        start=start,
+        vector=vector,
+        local=np.zeros(0, dtype=np.float32),
+        rounds=rounds,
+        plan=engine.plan,
+        seed=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def overfit() -> Subject:
+    return trained(site(), "mlp", 20)
+
+
+@pytest.fixture(scope="module")
+def blocked(overfit: Subject) -> Leakage:
+    return audit(overfit)
+
+
+def test_an_overfit_model_is_blocked(blocked: Leakage) -> None:
+    assert (blocked.verdict, blocked.speaks, blocked.measured.attack) == ("BLOCK", "recipe", "lira")
+    assert blocked.rate is not None
+    assert 0.05 < blocked.rate < 0.15
+    measured = blocked.measured
+    assert measured.auc is not None
+    assert measured.loss_auc is not None
+    assert measured.auc > measured.loss_auc + 0.05  # the loss alone misses most of it
+    assert (measured.members, measured.held_out_patients, measured.nonmembers) == (700, 300, 1000)
+
+
+def test_the_model_itself_leaks_as_its_recipe_does(blocked: Leakage) -> None:
+    measured = blocked.measured
+
+    assert measured.own_interval is not None
+    assert measured.recipe is not None
+    assert measured.own_interval.low < measured.recipe.rate < measured.own_interval.high
+    assert measured.held_out is not None
+    assert measured.held_out.low < 0.01 < measured.held_out.high
+
+
+def test_a_private_model_passes() -> None:
+    subject = trained(
+        site(), "logistic", 5, privacy=Privacy(epsilon=1.0), batch=128, learning_rate=1e-2
+    )
+
+    found = audit(subject)
+
+    assert found.verdict == "PASS", found
+    assert found.interval is not None
+    assert found.interval.high <= 0.02
+    assert found.measured.claimed == pytest.approx(0.9, abs=0.1)
+    assert found.measured.epsilon is not None
+    assert found.measured.epsilon < found.measured.claimed
+
+
+def test_a_model_that_stopped_early_is_in_between() -> None:
+    found = audit(trained(site(), "mlp", 2))
+
+    assert found.verdict == "WARN", found
+    assert found.interval is not None
+    assert 0.02 < found.interval.high <= 0.05
+
+
+def test_a_model_that_never_saw_the_patients_speaks_for_itself(overfit: Subject) -> None:
+    stranger = trained(site(first=1000), "mlp", 20)
+
+    found = audit(dataclasses.replace(overfit, vector=stranger.vector, object="global model"))
+
+    measured = found.measured
+    assert found.speaks == "own"
+    assert found.verdict in ("PASS", "WARN")
+    assert measured.own is not None
+    assert measured.held_out is not None
+    assert measured.held_out.low < measured.own < measured.held_out.high  # one like the other
+    assert measured.auc_interval is not None
+    assert measured.auc_interval.low < 0.5 < measured.auc_interval.high
+
+
+def test_planted_records_refute_a_promise_that_is_not_kept(
+    overfit: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(summed: Any, moves: Any, key: Any, guard: Any) -> Any:
+        del moves, key
+        return [leaf / guard.batch for leaf in summed]
+
+    promised = plan(Privacy(noise=50.0), examples=700, batch=64, epochs=1, rounds=20)
+    monkeypatch.setattr(_leakage, "program", _program.program.__wrapped__)
+    monkeypatch.setattr(_program, "noised", silent)
+
+    found = audit(dataclasses.replace(overfit, plan=promised))
+
+    assert found.measured.claimed is not None
+    assert found.measured.claimed < 0.3
+    assert found.verdict == "BLOCK"
+    assert "refute" in found.reasons[0]
+
+
+def test_without_time_for_a_strong_attack_nothing_passes(overfit: Subject) -> None:
+    told: list[tuple[int, int]] = []
+
+    found = audit(overfit, seconds=0.0, tell=lambda done, total: told.append((done, total)))
+
+    assert found.measured.attack in ("rmia", "loss")
+    assert found.verdict in ("BLOCK", "NOT ASSESSABLE")
+    assert found.measured.epsilon is None
+    assert told[-1][0] == told[-1][1]
+
+
+def test_few_patients_are_not_assessable_and_have_no_rate() -> None:
+    found = audit(trained(site(400), "logistic", 2), shadows=32)
+
+    assert found.verdict == "NOT ASSESSABLE"
+    assert found.rate is found.interval is found.measured.own is None
+    assert found.measured.auc is not None
+
+
+def test_the_bundle_lets_others_repeat_the_attack(overfit: Subject, tmp_path: Path) -> None:
+    path = tmp_path / "bundle.npz"
+
+    found = audit(overfit, shadows=8, bundle=path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with np.load(path) as bundle:
+        logits, member, label = bundle["logits"], bundle["member"], bundle["label"]
+        assert len(np.unique(bundle["patient"])) == 1000
+    assert logits.shape == (9, 1000, 2)
+    assert member[-1].sum() == 700
+    confidence = confidences(label, logits[-1])
+    above = stats.mannwhitneyu(confidence[member[-1]], confidence[~member[-1]]).statistic
+    assert above / (700 * 300) == pytest.approx(found.measured.loss_auc)
+    with pytest.raises(FileExistsError):
+        audit(overfit, shadows=8, bundle=path)
+
+
+def test_the_attack_finds_what_theory_says() -> None:
+    """Confidences that are normal, and a step of ``shift`` deviations higher for members."""
+    random, shift = np.random.default_rng(0), 1.0
+    models, records = 64, 3000
+    level = random.normal(0, 2, records)
+    inside = random.random((models, records)) < 0.7
+    shadows = level + random.normal(size=(models, records)) + shift * inside
+    classes = np.zeros(records, dtype=np.int32)
+
+    scores = np.stack(
+        [
+            lira(shadows[k], inside[k], classes, np.delete(shadows, k, 0), np.delete(inside, k, 0))
+            for k in range(models)
+        ]
+    )
+    found = pooled(scores, inside, seed=0)
+
+    best = NormalDist().cdf(shift - NormalDist().inv_cdf(0.99))  # 0.092, parameters known
+    assert 0.75 * best < found.rate < 1.02 * best  # 20 models tell a record's mean to 0.22
+    assert found.interval.low < found.rate < found.interval.high < 1.1 * best
+
+
+def test_what_shifts_a_model_for_everybody_does_not_count_as_leakage() -> None:
+    random = np.random.default_rng(0)
+    inside = random.random((32, 2000)) < 0.5
+    shadows = random.normal(0, 2, 2000) + random.normal(size=(32, 2000)) + inside
+    target = shadows[0] + 1.5 * (np.arange(2000) % 2 * 2 - 1)  # up for one class, down for another
+    classes = (np.arange(2000) % 2).astype(np.int32)
+
+    plain, moved = (
+        lira(values, inside[0], classes, shadows[1:], inside[1:]) for values in (shadows[0], target)
+    )
+
+    there, here = (auroc(inside[0].astype(np.int32), scores) for scores in (plain, moved))
+    assert there == pytest.approx(here, abs=0.01)
+    assert there == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)
+
+
+def test_a_tie_of_members_and_strangers_finds_one_percent() -> None:
+    random = np.random.default_rng(0)
+    inside = random.random((40, 2000)) < 0.5
+
+    found = pooled(random.normal(size=(40, 2000)), inside, seed=0)
+
+    assert found.interval.low < 0.01 < found.interval.high < 0.013
+
+
+def test_one_odd_patient_widens_the_interval() -> None:
+    random = np.random.default_rng(0)
+    inside = random.random((40, 1000)) < 0.5
+    scores = random.normal(size=(40, 1000))
+    narrow = pooled(scores, inside, seed=0).interval
+    scores[:, :15] += 5 * inside[:, :15]  # a few patients are found in every model
+
+    wide = pooled(scores, inside, seed=0).interval
+
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+
+
+@pytest.mark.parametrize(("hits", "trials"), [(0, 10), (3, 700), (14, 1400), (10, 10)])
+def test_intervals_of_shares_are_exact(hits: int, trials: int) -> None:
+    truth = stats.binomtest(hits, trials).proportion_ci(method="exact")
+
+    found = clopper_pearson(hits, trials)
+
+    assert found.low == pytest.approx(truth.low, abs=1e-9)
+    assert found.high == pytest.approx(truth.high, abs=1e-9)
+
+
+def test_all_guesses_right_refute_what_a_formula_says() -> None:
+    # Of 100 coins under epsilon each guess is right with e^eps / (1 + e^eps) at most.
+    p = 0.05 ** (1 / 100)
+
+    assert bound(100, 100, coins=100, delta=0.0, error=0.05) == pytest.approx(
+        math.log(p / (1 - p)), abs=1e-6
+    )
+    assert bound(50, 100, coins=100, delta=0.0, error=0.05) == 0.0
+    assert bound(100, 100, coins=100, delta=1e-5, error=0.05) < math.log(p / (1 - p))
+
+
+def test_randomised_responses_refute_nearly_their_own_epsilon() -> None:
+    random, truth = np.random.default_rng(0), 1.5
+    found = []
+    for _ in range(40):
+        coins = random.random((8, 100)) < 0.5
+        told = coins ^ (random.random(coins.shape) > 1 / (1 + math.exp(-truth)))
+        found.append(epsilon(told + 1e-6 * random.random(coins.shape), coins, delta=0.0))
+
+    assert np.mean(np.array(found) > truth) <= 0.1
+    assert np.median(found) > 0.8 * truth
+
+
+def test_a_patients_records_stay_together() -> None:
+    everybody = pool(site(200, records=3), None)
+    chosen = drawn(everybody, 8, np.random.default_rng(0))
+    planted, theirs = plant(everybody.patients, np.random.default_rng(0))
+
+    assert everybody.people == 200
+    assert everybody.members.sum() == 420
+    for row in chosen:
+        assert len(np.unique(everybody.patients[row])) == 140
+        assert not set(everybody.patients[row]) & set(everybody.patients[~row])
+    assert len(planted) == 20
+    assert theirs.sum() == 60
+    scores = np.arange(600.0)
+    summed = by_patient(scores, everybody.patients)
+    assert summed[7] == scores[everybody.patients == 7].sum()
+
+
+def test_a_patient_whose_records_are_scattered_is_found_again() -> None:
+    patients = np.array([2, 0, 1])
+
+    assert by_patient(np.array([1.0, 2.0, 3.0]), patients).tolist() == [2.0, 3.0, 1.0]
+
+
+def test_small_batches_and_single_steps_are_named() -> None:
+    assert not weaknesses(Training(batch=32), examples=64)
+    assert "32" in weaknesses(Training(batch=16), examples=64)[0]
+    assert "one step" in weaknesses(Training(batch=64), examples=64)[0]
+    assert not weaknesses(Training(batch=64, epochs=2), examples=64)
+    assert len(weaknesses(Training(batch=8), examples=8)) == 2
+
+
+def measured(**changes: Any) -> Measured:
+    usual: dict[str, Any] = {
+        "attack": "lira",
+        "shadows": 64,
+        "recipe": Rates(0.012, Interval(0.01, 0.015), 2.0),
+        "own": 0.013,
+        "own_interval": Interval(0.008, 0.02),
+        "held_out": Interval(0.002, 0.02),
+        "auc": 0.51,
+        "auc_interval": Interval(0.49, 0.53),
+        "loss_auc": 0.5,
+        "epsilon": 0.1,
+        "claimed": None,
+        "members": 1400,
+        "held_out_patients": 600,
+        "nonmembers": 2000,
+    }
+    return Measured(**usual | changes)
+
+
+def rates(low: float, high: float) -> Rates:
+    return Rates((low + high) / 2, Interval(low, high), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "PASS"),
+        ({"recipe": rates(0.01, 0.0201)}, "WARN"),
+        ({"recipe": rates(0.03, 0.05), "own_interval": Interval(0.03, 0.06)}, "WARN"),
+        ({"recipe": rates(0.03, 0.051), "own_interval": Interval(0.03, 0.06)}, "BLOCK"),
+        # The model is shown to leak more, or less, than its recipe.
+        ({"own_interval": Interval(0.04, 0.08)}, "BLOCK"),
+        ({"recipe": rates(0.2, 0.3)}, "PASS"),
+        ({"recipe": rates(0.2, 0.3), "held_out": Interval(0.02, 0.05)}, "NOT ASSESSABLE"),
+        # 1 % of the patients are fewer than ten.
+        ({"nonmembers": 999}, "NOT ASSESSABLE"),
+        # What a weak attack does not find says little; what it finds says enough.
+        ({"attack": "rmia"}, "NOT ASSESSABLE"),
+        (
+            {
+                "attack": "rmia",
+                "recipe": rates(0.051, 0.1),
+                "own_interval": Interval(0.051, 0.1),
+            },
+            "BLOCK",
+        ),
+        ({"claimed": 3.0}, "PASS"),
+        ({"claimed": 3.0, "epsilon": 3.1}, "BLOCK"),
+        ({"claimed": 3.0, "epsilon": None}, "NOT ASSESSABLE"),
+    ],
+)
+def test_the_verdict_follows_the_interval(changes: dict[str, Any], verdict: str) -> None:
+    assert judge("local update", measured(**changes), (), seconds=1.0).verdict == verdict
+
+
+def test_a_weak_recipe_is_blocked_whatever_was_measured() -> None:
+    found = judge("global model", measured(), ("a reason.",), seconds=1.0)
+
+    assert (found.verdict, found.reasons) == ("BLOCK", ("a reason.",))
