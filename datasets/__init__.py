@@ -22,9 +22,11 @@ from datasets._progress import watching
 from datasets._statistics import (
     Normalisation,
     Statistics,
+    Support,
     agree,
     standardise,
     statistics,
+    support,
     unsettled,
 )
 
@@ -41,6 +43,7 @@ __all__ = [
     "Source",
     "Split",
     "Statistics",
+    "Support",
     "Violation",
     "agree",
     "check",
@@ -54,6 +57,7 @@ __all__ = [
     "recognise",
     "standardise",
     "statistics",
+    "support",
     "synthesise",
     "unsettled",
     "watching",

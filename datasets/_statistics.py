@@ -27,6 +27,20 @@ class Statistics(NamedTuple):
     square: NDArray[np.float64]
 
 
+class Support(NamedTuple):
+    """How many patients stand behind each sum, int64 [features]; for judging, never for telling.
+
+    Attributes:
+        patients: With at least one value.
+        positive: With at least one value above 0.
+        negative: With at least one value that is 0 or less.
+    """
+
+    patients: NDArray[np.int64]
+    positive: NDArray[np.int64]
+    negative: NDArray[np.int64]
+
+
 class Normalisation(NamedTuple):
     """The scale that all sites use, each float64 [features], in the feature's unit.
 
@@ -45,6 +59,24 @@ def statistics(split: "Split") -> Statistics:
     rows = tuple(range(x.ndim - 1))
     return Statistics(
         split.mask.sum(axis=rows, dtype=np.float64), x.sum(axis=rows), (x * x).sum(axis=rows)
+    )
+
+
+def support(split: "Split") -> Support:
+    """The patients behind ``statistics`` of the same split."""
+    order = np.argsort(split.groups, kind="stable")
+    first = np.unique(split.groups[order], return_index=True)[1]
+    hours = tuple(range(1, split.mask.ndim - 1))
+
+    def people(cells: NDArray[np.bool_]) -> NDArray[np.int64]:
+        rows: NDArray[np.bool_] = np.any(cells, axis=hours, keepdims=False)
+        if not len(rows):
+            return np.zeros(rows.shape[-1], dtype=np.int64)
+        by_patient = np.logical_or.reduceat(rows[order], first, axis=0)
+        return np.asarray(by_patient.sum(axis=0), dtype=np.int64)
+
+    return Support(
+        people(split.mask), people(split.mask & (split.x > 0)), people(split.mask & (split.x <= 0))
     )
 
 

@@ -194,7 +194,15 @@ class BatchSplit(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released(Event):
-    """Something left this site: the one place that tells what, to whom, under which study."""
+    """Something left this site: the one place that tells what, to whom, under which study.
+
+    Attributes:
+        patients: Behind it, to the nearest five.
+        suppressed: Numbers that were hidden, since too few patients stand behind them.
+        earlier: Day of the earlier release of which exact numbers were told again, because the
+            cohort has changed since by fewer patients than the minimum cell; else empty.
+        withheld: Tables that were kept back, because one by other limits was told before.
+    """
 
     run: str
     round: int
@@ -202,11 +210,30 @@ class Released(Event):
     recipient: str
     fingerprint: str
     bytes: int
+    patients: int = 0
+    suppressed: int = 0
+    earlier: str = ""
+    withheld: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> str:  # type: ignore[override]
+        """That something else was told than is so today is a warning."""
+        return "WARN" if self.earlier or self.withheld else "INFO"
 
     @property
     def sentence(self) -> str:
         what = f"{self.kind} left this site for {self.recipient}"
-        return f"round {self.round}: {what}, {self.bytes} bytes."
+        words = f"round {self.round}: {what}, {self.bytes} bytes"
+        if self.suppressed:
+            words += f", {self.suppressed} small cells hidden"
+        if self.earlier:
+            words += (
+                f"; exact numbers are those told on {self.earlier}, since the cohort has changed "
+                "by too few patients to be told of anew"
+            )
+        if self.withheld:
+            words += f"; withheld, since told before by other limits: {', '.join(self.withheld)}"
+        return f"{words}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

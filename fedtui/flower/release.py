@@ -1,33 +1,77 @@
 """The one exit for data: whatever leaves this site passes here, is bounded and is journaled.
 
-Statistics below the site's minimum cell are not sent, metrics on too few examples are null, and
-numbers are rounded; what went to whom, under which study, is written to the journal first.
+Cells below the site's minimum are hidden, with them what would give them away; counts go to the
+nearest five and metrics to three decimals; what was told of almost the same patients before is
+told again, not anew; identifiers are taken out of words. What went to whom, under which study, is
+in the journal before it leaves. A test walks the syntax tree: nothing else sends.
 """
 
-import dataclasses
-import math
+import json
+import re
+import time
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import Error as FlowerError
 from numpy.typing import NDArray
 
-from fedtui import events
-from fedtui.errors import PrivacyError
-from fedtui.flower import arrays
+from fedtui import disclosure, events
+from fedtui.errors import OperatorError, PrivacyError
+from fedtui.flower import arrays, records
+from fedtui.flower.records import Behind, Record
+from fedtui.flower.releases import Earlier, Releases
 from fedtui.flower.vectors import Vector, check_finite
 from fedtui.flower.work import Key
+from fedtui.identifiers import scrubbed, scrubbed_tree
 from fedtui.journal import Journal
 
-METRIC_DECIMALS = 4  # enough to follow a loss, too few to tell one patient's share of it
-Scalars = Mapping[str, str | int | float | bytes]
+FAILED = 100  # Flower error code of an answer that is one of our own named errors
+_KINDS = {"prepare": "statistics", "train": "model update", "evaluate": "metrics"}
+_OF_NO_CLASS = ("loss", "accuracy", "brier", "seconds", "epsilon")
+_OF_THE_WORK = ("seconds", "epsilon")  # not of the patients: never taken from an earlier release
+# A signed head is the site's own key and numbers; taking anything out would break the signature.
+_HEAD = re.compile(r"[A-Za-z0-9+/=\s.:-]*")
+
+Statistics = Mapping[str, NDArray[np.float64]]
 
 
 class Exit:
-    """The exit of one site: knows its minimum cell and its journal."""
+    """The exit of one site: knows its minimum cell, its journal and what it told before.
 
-    def __init__(self, journal: Journal, *, minimum_cell: int, recipient: str) -> None:
+    Three ways lead out. ``release`` answers a message: a model, sums, metrics, or a ``Record`` of
+    measures, tables and histograms, which is all that a further phase needs, e.g. validation::
+
+        exit.release(
+            key, fingerprint, reply_to=message, examples=n, metrics={}, behind=behind,
+            question=vectors.hash_of(model),
+            record=Record(
+                measures={"auroc": Measure(values=(0.83, 0.79, 0.86), patients=n, classes=(a, b))},
+                tables={"sex": Table(variables=("sex", "outcome"), rows=…, columns=…, counts=…)},
+                histograms={"score": disclosure.equal_bins(scores, patients, low=0, high=1, …)},
+            ),
+        )
+
+    ``failure`` answers with a named error, and ``words`` bounds what a site says of its link, its
+    progress and itself.
+
+    Args:
+        releases: What was told before, of whom.
+        recipient: Who gets it, as the journal will say.
+    """
+
+    def __init__(
+        self, journal: Journal, *, minimum_cell: int, recipient: str, releases: Releases
+    ) -> None:
         self._journal, self._minimum, self._recipient = journal, minimum_cell, recipient
+        self._releases = releases
+
+    @property
+    def cohorts(self) -> Path:
+        """Where the trainer leaves who stands behind an answer: '<cohort>.u64', see ``Behind``."""
+        return self._releases.cohorts
 
     def release(
         self,
@@ -37,77 +81,212 @@ class Exit:
         reply_to: Message,
         examples: int,
         metrics: Mapping[str, float],
+        behind: Behind,
+        question: str = "",
         vector: Vector | None = None,
         transport: arrays.Transport = "float32",
-        statistics: Mapping[str, NDArray[np.float64]] | None = None,
-        fields: Scalars | None = None,
+        statistics: Statistics | None = None,
+        record: Record | None = None,
+        fields: Mapping[str, Any] | None = None,
     ) -> Message:
         """The reply to ``reply_to``, holding what may leave and nothing else.
 
         Args:
-            examples: Behind the whole answer; below the minimum cell nothing leaves.
-            metrics: Dropped where they are not finite, rounded otherwise.
-            statistics: 'count', 'total' and 'square', float64 [features]; a feature measured in
-                fewer patients than the minimum cell is sent as all zero.
+            examples: Behind the whole answer, told to the nearest five; that is also what weighs
+                a model in the mean, by at most 2 examples off.
+            metrics: Dropped where not finite, or where they compare classes of too few patients.
+            question: Names what metrics and model tables are of, e.g. the model's sha256: about
+                the same question and almost the same patients the earlier answer goes out again.
+                Empty where an answer is never the same, as a trained model's.
+            statistics: 'count', 'total' and 'square', float64 [features]; what is hidden is zero.
+            record: Of a later phase; arrives as JSON, field 'record'.
+            fields: Texts and JSON values by name, e.g. the manifest; the latter arrive as JSON.
 
         Raises:
             PrivacyError: the answer stands on fewer patients than the minimum cell.
+            ResourceError: what is told cannot be written down first.
         """
-        if examples < self._minimum:
+        if behind.patients < self._minimum:
             raise PrivacyError(
                 f"This site has {key.phase} data of fewer than {self._minimum} patients; "
                 "nothing was sent.",
                 remedy="Take part with more patients, or ask for a study without this site.",
             )
-        shown = ConfigRecord(dict(fields or {}))
-        numbers = MetricRecord({"num-examples": examples, **bounded_metrics(metrics)})
-        records: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {
-            "metrics": numbers,
-            "fields": shown,
+        sheet = _Sheet(self._releases, behind.cohort, self._minimum)
+        told: dict[str, Any] = {
+            "num-examples": disclosure.rounded(examples),
+            **_bounded(metrics, behind, sheet),
         }
+        if question and key.phase == "evaluate":
+            own = {name: told[name] for name in _OF_THE_WORK if name in told}
+            told = {**sheet.stand("metrics", question, told), **own}
+        shown: dict[str, Any] = {name: _text(value) for name, value in (fields or {}).items()}
         size = 0
+        content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {}
         if vector is not None:
             check_finite(vector)
-            records["arrays"] = arrays.to_record(vector, transport)
+            content["arrays"] = arrays.to_record(vector, transport)
             size += vector.nbytes // (2 if transport == "bfloat16" else 1)
         if statistics is not None:
-            safe = suppressed(statistics, minimum=self._minimum)
-            for name, values in safe.items():
+            features = (fields or {})["features"]
+            for name, values in sheet.sums(statistics, behind, features).items():
                 shown[name] = values.tobytes()
                 size += values.nbytes
-        kind = {"prepare": "statistics", "train": "model update", "evaluate": "metrics"}[key.phase]
+            shown["labels"] = json.dumps(sheet.labels(behind, (fields or {})["classes"]))
+        if record is not None:
+            shown["record"] = json.dumps(sheet.record(record, question))
+            size += len(shown["record"])
+        content |= {"metrics": MetricRecord(told), "fields": ConfigRecord(shown)}
         self._journal.append(
             events.Released(
                 run=key.run,
                 round=key.round,
-                kind=kind,
+                kind=_KINDS.get(key.phase, key.phase),
                 recipient=self._recipient,
                 fingerprint=fingerprint,
                 bytes=size,
+                patients=disclosure.rounded(behind.patients),
+                suppressed=sheet.suppressed,
+                earlier=sheet.earlier,
+                withheld=tuple(sheet.withheld),
             )
         )
-        return Message(RecordDict(records), reply_to=reply_to)
+        return Message(RecordDict(content), reply_to=reply_to)
 
-    def progress(self, event: events.TrainingProgressed) -> events.TrainingProgressed:
-        """Progress as it may be shown at the other sites: the loss rounded, like any metric."""
-        loss = event.loss
-        if loss is not None:
-            loss = round(loss, METRIC_DECIMALS) if math.isfinite(loss) else None
-        return dataclasses.replace(event, loss=loss)
+    def nothing(self, *, reply_to: Message) -> Message:
+        """The answer to a probe of the link: that it came, and nothing of this site."""
+        return Message(
+            RecordDict({"metrics": MetricRecord({"num-examples": 1})}), reply_to=reply_to
+        )
+
+    def failure(self, error: OperatorError, *, reply_to: Message) -> Message:
+        """The reply that says in our own words why there is no answer."""
+        words = json.dumps(scrubbed_tree(error.to_json()))
+        return Message(FlowerError(FAILED, words), reply_to=reply_to)
+
+    def words(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's body about this site itself, without identifiers and with rounded losses.
+
+        Raises:
+            PrivacyError: the journal's signed head holds something else than keys and hashes.
+        """
+        signed = {name: body[name] for name in ("head", "heads") if name in body}
+        heads = [signed.get("head") or {}, *(kept["head"] for kept in signed.get("heads", ()))]
+        if not all(_HEAD.fullmatch(str(value)) for head in heads for value in head.values()):
+            raise PrivacyError("The signed head holds what is no head.", remedy="Restart fedtui.")
+        rest: dict[str, Any] = scrubbed_tree({k: v for k, v in body.items() if k not in signed})
+        if (progress := rest.get("progress")) is not None:
+            progress["loss"] = disclosure.metric(progress["loss"])
+        return rest | signed
+
+
+class _Sheet:
+    """One release in the making, and what the journal will say of it."""
+
+    def __init__(self, releases: Releases, cohort: str, minimum: int) -> None:
+        self._releases, self._cohort, self.minimum = releases, cohort, minimum
+        self.suppressed = 0
+        self.withheld: list[str] = []
+        self.earlier = ""
+
+    def stand(self, kind: str, question: str, answer: Any, *, across: bool = False) -> Any:
+        """``answer``, or what stands in its place; None where nothing may be told."""
+        if (before := self._before(kind, question, across=across)) is not None:
+            return before.answer
+        self._releases.keep(kind, self._cohort, {question: answer})
+        return answer
+
+    def sums(
+        self, raw: Statistics, behind: Behind, features: list[dict[str, Any]]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each feature's sums, by themselves: known ones as told before, hidden ones zero."""
+        told = np.zeros((len(features), 3))
+        fresh: dict[str, list[float]] = {}
+        for column, feature in enumerate(features):
+            question = records.question(feature)
+            if (before := self._before("statistics", question)) is not None:
+                told[column] = before.answer
+            else:
+                exact = [float(raw[name][column]) for name in ("count", "total", "square")]
+                told[column] = fresh[question] = self._sum(exact, behind, column, feature)
+        self.suppressed += int((told[:, 0] == 0).sum())
+        self._releases.keep("statistics", self._cohort, fresh)
+        return dict(zip(("count", "total", "square"), told.T.copy(), strict=True))
+
+    def labels(self, behind: Behind, classes: list[str]) -> list[int | None]:
+        """Patients of each class, None where hidden."""
+        counts = np.array([behind.classes], dtype=np.int64)
+        told = disclosure.told(counts, minimum=self.minimum)[0][:-1]
+        shown: list[int | None] = self.stand("labels", records.question(classes), told)
+        self.suppressed += shown.count(None)
+        return shown
+
+    def record(self, record: Record, question: str) -> dict[str, Any]:
+        """Every part of a record as it is told; a part that is withheld is None."""
+        measures: dict[str, Any] = {
+            name: records.measure(one, minimum=self.minimum)
+            for name, one in record.measures.items()
+        }
+        histograms = {
+            name: records.histogram(one, minimum=self.minimum)
+            for name, one in record.histograms.items()
+        }
+        if question:
+            for told in (measures, histograms):
+                for name, value in told.items():
+                    told[name] = self.stand("measure", records.question(name, question), value)
+        tables = {}
+        for name, one in record.tables.items():
+            by = records.question(one.variables, one.rows, one.columns)
+            kind = "table " + " x ".join(one.variables)
+            told_table = records.table(one, minimum=self.minimum)
+            if one.model:
+                asked = records.question(name, by, question)
+                tables[name] = self.stand("model table", asked, told_table) if question else (
+                    told_table
+                )  # fmt: skip
+            else:
+                tables[name] = self.stand(kind, by, told_table, across=True)
+                if tables[name] is None:
+                    self.withheld.append(name)
+        whole = {"measures": measures, "tables": tables, "histograms": histograms}
+        self.suppressed += records.hidden(whole) - len(self.withheld)
+        return scrubbed_tree(whole)  # type: ignore[no-any-return]
+
+    def _before(self, kind: str, question: str, *, across: bool = False) -> Earlier | None:
+        if not self._cohort:
+            raise ValueError("an exact number needs to know whom it is of")
+        before = self._releases.earlier(kind, question, self._cohort, across=across)
+        if before is not None and before.changed and before.answer is not None:
+            self.earlier = time.strftime("%Y-%m-%d", time.gmtime(before.time))
+        return before
+
+    def _sum(
+        self, exact: list[float], behind: Behind, column: int, feature: dict[str, Any]
+    ) -> list[float]:
+        counts = feature["kind"] != "number"
+        people = [behind.support["patients"][column]]
+        if counts:  # how many have it, and how many have it not
+            people += [behind.support["positive"][column], behind.support["negative"][column]]
+        if min(people) < self.minimum:
+            return [0.0, 0.0, 0.0]
+        return list(disclosure.coarse(exact[0], exact[1], exact[2], counts=counts))
+
+
+def _text(value: Any) -> str:
+    return scrubbed(value) if isinstance(value, str) else json.dumps(scrubbed_tree(value))
 
 
 def bounded_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Finite metrics, rounded; one that is undefined (None, NaN) is left out, never zero."""
-    return {
-        name: round(float(value), METRIC_DECIMALS)
-        for name, value in metrics.items()
-        if value is not None and math.isfinite(value)
-    }
+    told = {name: disclosure.metric(value) for name, value in metrics.items()}
+    return {name: value for name, value in told.items() if value is not None}
 
 
-def suppressed(
-    statistics: Mapping[str, NDArray[np.float64]], *, minimum: int
-) -> dict[str, NDArray[np.float64]]:
-    """``statistics`` with every feature below ``minimum`` patients set to zero throughout."""
-    keep = statistics["count"] >= minimum
-    return {name: np.where(keep, values, 0.0) for name, values in statistics.items()}
+def _bounded(metrics: Mapping[str, float], behind: Behind, sheet: _Sheet) -> dict[str, float]:
+    # Of two classes both are compared; of many, those that occur.
+    classes = [n for n in behind.classes if n or len(behind.classes) == 2]
+    few = bool(classes) and min(classes) < sheet.minimum
+    kept = {k: v for k, v in metrics.items() if k in _OF_NO_CLASS or not few}
+    sheet.suppressed += len(metrics) - len(kept)
+    return bounded_metrics(kept)
