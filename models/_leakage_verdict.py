@@ -13,7 +13,7 @@ from models import Training
 from models._intervals import Interval
 from models._leakage_scores import FALSE_POSITIVES, Rates
 
-Object = Literal["local update", "global model"]
+Object = Literal["local update", "global model", "local model"]
 Verdict = Literal["PASS", "WARN", "BLOCK", "NOT ASSESSABLE"]
 
 PASSES = 0.02
