@@ -1,0 +1,541 @@
+"""Enrolment over the real thing: a coordinator's process, TLS, and every way to be refused."""
+
+import contextlib
+import json
+import random
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fedtui import events, invitations, keys, operations, processes, roster, site
+from fedtui.errors import BusyError, NetworkError, OperatorError, TrustError, UsageError
+from fedtui.flower.link import Link
+from fedtui.invitations import Claim, Invitation
+from fedtui.site import Home
+from fedtui.transport import LinkError, pinned
+from tests import federation as fed
+from tests import lab_servers as servers
+from tests.federation import Federation, records
+from tests.lab_authority import Authority, of_federation
+from tests.lab_servers import context_of, listening, tls
+
+OPEN = {"/fedtui/hello", "/fedtui/authority", "/fedtui/enrol"}
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Federation]:
+    """A coordinator alone, up, and a folder for the homes of those who join."""
+    folder = Path(tempfile.mkdtemp(prefix="en-"))
+    made = Federation(folder, fed.free_port(), {"dmz": Home(folder / "dmz")})
+    try:
+        operations.create(
+            made.coordinator, "dmz", coordinator=True, data=False, host="127.0.0.1", port=made.port
+        )
+        operations.up(made.coordinator)
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def names(place: Federation) -> Iterator[str]:
+    return (f"site-{number}" for number in random.sample(range(1000, 9999), 20))
+
+
+def code_for(place: Federation, name: str, *, port: int = 0) -> str:
+    address = f"127.0.0.1:{port or place.port}"
+    return operations.issue(place.coordinator, name, address=address).code
+
+
+def state_of(place: Federation, name: str) -> list[str]:
+    return [e["state"] for e in operations.sites(place.coordinator) if e["site"] == name]
+
+
+def home_for(place: Federation, name: str) -> Home:
+    return Home(place.folder / f"home-{name}")
+
+
+def asking(place: Federation) -> httpx.Client:
+    """Somebody who knows the federation's certificate, and waits where he asks too much."""
+    authority = (place.coordinator.keys / "ca.pem").read_text()
+    return httpx.Client(base_url=f"https://127.0.0.1:{place.port}", verify=pinned(authority))
+
+
+def post(client: httpx.Client, claim: Claim) -> httpx.Response:
+    fields = ("handle", "site", "key", "nonce", "proof")
+    while True:
+        answer = client.post("/fedtui/enrol", json={name: getattr(claim, name) for name in fields})
+        if answer.status_code != 429:
+            return answer
+        time.sleep(float(answer.headers["retry-after"]) / 2)
+
+
+def test_a_code_two_commands_and_six_words_enrol_a_site(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home = home_for(place, name)
+
+    issued = operations.issue(place.coordinator, name, address=f"127.0.0.1:{place.port}")
+    pending = operations.claim(home, issued.code)
+    (shown,) = (e for e in operations.sites(place.coordinator) if e["site"] == name)
+    with Link(pending.member, site=name, key=keys.load_private(home.keys / "node.key")) as link:
+        with pytest.raises(LinkError) as early:
+            link.post("/fedtui/attach", {})
+        operations.confirm(place.coordinator, name, f"  {pending.words.upper()} ")
+        operations.await_confirmation(pending, on_trouble=print)
+        attached = link.post("/fedtui/attach", {})
+
+    assert len(issued.code) <= 60
+    assert (shown["state"], shown["words"]) == ("pending", pending.words)
+    assert early.value.code == "pending"
+    assert attached["node_id"]
+    assert state_of(place, name) == ["enrolled"]
+    assert site.load(home).name == name
+    (told,) = (e for _, e in records(place.coordinator, events.SiteClaimed) if e.site == name)
+    assert told.words == pending.words
+
+
+def test_neither_private_key_nor_secret_leaves_where_it_was_made(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home = home_for(place, name)
+    code = code_for(place, name)
+    operations.claim(home, code)
+
+    private = (home.keys / "node.key").read_text().splitlines()[1].encode()
+    secret = invitations.parse(code).secret
+    here = [path.read_bytes() for path in place.coordinator.path.rglob("*") if path.is_file()]
+    invitation = place.coordinator.roster / f"{name}.invitation"
+
+    assert not any(private in data for data in here)
+    assert not any(form in data for data in here for form in (secret.hex().encode(), code.encode()))
+    for path in (invitation, home.keys / "node.key", home.membership):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_invitation_file_enrols_as_a_code_does_and_is_used_up_by_it(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    file = place.folder / f"{name}.invitation"
+    issued = operations.issue(place.coordinator, name, address=f"127.0.0.1:{place.port}")
+    file.write_text(issued.file)
+
+    pending = operations.claim(home_for(place, name), str(file))
+    with pytest.raises(TrustError, match="used already"):
+        operations.claim(home_for(place, "thief"), issued.code)
+
+    assert pending.site == name
+    assert state_of(place, name) == ["pending"]
+
+
+def test_joining_again_with_the_same_home_changes_nothing(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home, code = home_for(place, name), code_for(place, name)
+
+    first = operations.claim(home, code)
+    again = operations.claim(home, code)
+    operations.confirm(place.coordinator, name, first.words)
+    after = operations.claim(home, code)
+
+    assert again.words == first.words == after.words
+    assert (again.enrolled, after.enrolled) == (False, True)
+
+
+def test_an_invitation_survives_the_coordinators_restart(
+    place: Federation, names: Iterator[str]
+) -> None:
+    open_, claimed = next(names), next(names)
+    code = code_for(place, open_)
+    pending = operations.claim(home_for(place, claimed), code_for(place, claimed))
+
+    operations.down(place.coordinator)
+    operations.up(place.coordinator)
+
+    assert operations.claim(home_for(place, open_), code).site == open_
+    operations.confirm(place.coordinator, claimed, pending.words)
+    operations.await_confirmation(pending, on_trouble=print)
+
+
+def test_other_words_do_not_enrol(place: Federation, names: Iterator[str]) -> None:
+    name = next(names)
+    pending = operations.claim(home_for(place, name), code_for(place, name))
+    first, *rest = pending.words.split()
+
+    for heard in ("", " ".join(rest), " ".join([*rest, first]), "acid " * 6):
+        with pytest.raises(TrustError, match="not the words"):
+            operations.confirm(place.coordinator, name, heard)
+
+    assert state_of(place, name) == ["pending"]
+
+
+def test_a_declined_site_hears_it_and_its_name_can_be_invited_again(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    pending = operations.claim(home_for(place, name), code_for(place, name))
+    with pytest.raises(BusyError, match="waits for confirmation"):
+        code_for(place, name)
+
+    operations.decline(place.coordinator, name)
+    with pytest.raises(TrustError, match="declined"):
+        operations.await_confirmation(pending, on_trouble=print)
+    again = operations.claim(home_for(place, name), code_for(place, name))
+
+    assert again.words != pending.words
+    assert state_of(place, name) == ["pending"]
+
+
+def test_a_site_that_lost_its_key_is_enrolled_anew_and_the_old_key_works_until_then(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    old_home = home_for(place, name)
+    first = operations.claim(old_home, code_for(place, name))
+    operations.confirm(place.coordinator, name, first.words)
+    old = Link(first.member, site=name, key=keys.load_private(old_home.keys / "node.key"))
+
+    second = operations.claim(home_for(place, f"{name}-new"), code_for(place, name))
+    states = state_of(place, name)
+    before = old.post("/fedtui/attach", {})
+    operations.confirm(place.coordinator, name, second.words)
+    with pytest.raises(LinkError) as after:
+        old.post("/fedtui/attach", {})
+    old.close()
+
+    assert states == ["enrolled", "pending"]
+    assert before["node_id"]
+    assert after.value.code == "forged"
+    assert state_of(place, name) == ["enrolled"]
+
+
+def test_an_expired_invitation_is_refused_by_name(place: Federation, names: Iterator[str]) -> None:
+    name = next(names)
+    code = code_for(place, name)
+    path = place.coordinator.roster / f"{name}.invitation"
+    stored = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**stored, "made": stored["made"] - invitations.LIFE_SECONDS - 1}))
+
+    with pytest.raises(TrustError, match="expired: it holds for 72 hours"):
+        operations.claim(home_for(place, name), code)
+
+    assert state_of(place, name) == ["expired"]
+
+
+def test_a_code_for_another_site_is_refused_and_not_used_up(
+    place: Federation, names: Iterator[str]
+) -> None:
+    invited, other = next(names), next(names)
+    home, code = home_for(place, other), code_for(place, invited)
+    operations.create(home, other)
+
+    with pytest.raises(TrustError, match="another site"):
+        operations.claim(home, code)
+
+    assert state_of(place, invited) == ["invited"]
+    assert operations.claim(home_for(place, invited), code).site == invited
+
+
+def test_tampered_foreign_and_guessed_claims_are_refused_over_http_and_the_fifth_ends_it(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    code = invitations.parse(code_for(place, name))
+    verifier = invitations.verifier_of(code.secret)
+    authority = roster.authority_of(place.coordinator)
+    key = keys.public_bytes(keys.node_key(place.folder)).decode()
+    right = Claim(handle=invitations.handle_of(verifier), site=name, key=key, nonce="0" * 32)
+    right = replace(right, proof=invitations.prove(verifier, right, authority=authority))
+    foreign = [
+        *(replace(right, handle=f"{n:06x}") for n in range(4)),
+        replace(right, handle=right.handle.upper() + " "),
+        replace(right, handle=""),
+    ]
+    wrong = [
+        replace(right, proof=""),
+        replace(right, proof=right.proof[:-1] + ("0" if right.proof[-1] != "0" else "1")),
+        replace(right, site="other"),
+        replace(right, nonce="1" * 32),
+        replace(right, proof=invitations.prove(verifier, right, authority=b"of another CA")),
+    ]
+
+    with asking(place) as client:
+        strange = [post(client, claim) for claim in foreign]
+        still = state_of(place, name)
+        refused = [post(client, claim) for claim in wrong]
+        late = post(client, right)
+
+    assert {(a.status_code, a.json()["error"]) for a in strange + refused} == {(403, "wrong")}
+    assert still == ["invited"]
+    assert late.json() == {"error": "spent"}
+    assert state_of(place, name) == ["void"]
+    told = {e.code for _, e in records(place.coordinator, events.RequestRefused)}
+    assert {"invitation-wrong", "invitation-spent"} <= told
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{}", b"[]", b"null", b"[" * 5000, b"\xff", b'{"handle": 1}', b"x" * 5000,
+        json.dumps(dict.fromkeys(("handle", "site", "key", "nonce", "proof"), "å")).encode(),
+        json.dumps({"handle": ["a"], "site": "", "key": "", "nonce": "", "proof": ""}).encode(),
+    ],
+)  # fmt: skip
+def test_what_is_no_claim_is_refused(place: Federation, body: bytes) -> None:
+    with asking(place) as client:
+        while (answer := client.post("/fedtui/enrol", content=body)).status_code == 429:
+            time.sleep(0.5)
+
+    assert (answer.status_code, answer.json()) == (400, {"error": "malformed"})
+
+
+def test_before_enrolment_nothing_else_answers(place: Federation) -> None:
+    with asking(place) as client:
+        hello = client.get("/fedtui/hello").json()
+        authority = client.get("/fedtui/authority")
+        others = {
+            path: client.post(path, content=b"{}").status_code
+            for path in ("attach", "report", "wait", "echo", "rotate", "probe")
+            for path in (f"/fedtui/{path}",)
+        }
+        missing = client.get("/fedtui/roster").status_code
+
+    assert set(hello) == {"fedtui", "protocol", "time"}
+    assert authority.content == (place.coordinator.keys / "ca.pem").read_bytes()
+    assert not set(others) & OPEN
+    assert set(others.values()) <= {403, 404}
+    assert missing == 404
+
+
+def test_who_asks_too_much_is_held_back_and_a_site_is_not(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home = home_for(place, name)
+    pending = operations.claim(home, code_for(place, name))
+    operations.confirm(place.coordinator, name, pending.words)
+    claim = json.dumps(dict.fromkeys(("handle", "site", "key", "nonce", "proof"), "0"))
+
+    with asking(place) as client:
+        asked = [client.post("/fedtui/enrol", content=claim) for _ in range(60)]
+    with Link(pending.member, site=name, key=keys.load_private(home.keys / "node.key")) as link:
+        attached = link.post("/fedtui/attach", {})
+
+    held = [answer for answer in asked if answer.status_code == 429]
+    assert held
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in held)
+    assert attached["node_id"]
+
+
+def refusal(place: Federation, name: str, code: str) -> OperatorError:
+    with pytest.raises(OperatorError) as refused:
+        operations.claim(home_for(place, name), code)
+    assert not home_for(place, name).settings.exists()  # nothing was made before it was sure
+    assert refused.value.remedy
+    return refused.value
+
+
+def test_tls_inspection_is_named_with_its_issuer(place: Federation, names: Iterator[str]) -> None:
+    name = next(names)
+    box = Authority(place.folder, "Hospital TLS Inspection CA").issue("127.0.0.1")
+    with listening(servers.interceptor(context_of(box), place.port)) as port:
+        refused = refusal(place, name, code_for(place, name, port=port))
+
+    assert isinstance(refused, TrustError)
+    assert "'Hospital TLS Inspection CA'" in str(refused)
+    assert "exempt" in refused.remedy
+
+
+def test_another_coordinator_at_the_address_is_not_believed(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    other = Authority(place.folder, "fedtui federation of dmz")
+    hello = servers.coordinator()
+
+    def respond(method: str, path: bytes) -> bytes:
+        if path == b"/fedtui/authority":
+            return servers.answer(other.pem.encode())
+        return hello(method, path)
+
+    with listening(tls(context_of(other.issue("127.0.0.1")), respond)) as port:
+        refused = refusal(place, name, code_for(place, name, port=port))
+
+    assert isinstance(refused, TrustError)
+    assert "Not the coordinator of this invitation" in str(refused)
+
+
+def test_a_coordinator_that_holds_the_certificate_but_not_the_secret_is_not_believed(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    ours = of_federation(place.folder, place.coordinator.keys)
+    hello = servers.coordinator()
+
+    def respond(method: str, path: bytes) -> bytes:
+        if path == b"/fedtui/authority":
+            return servers.answer(ours.pem.encode())
+        if path == b"/fedtui/enrol":
+            said = {"state": "enrolled", "site": name, "coordinator": "dmz", "proof": "0" * 64}
+            return servers.answer(json.dumps(said).encode())
+        return hello(method, path)
+
+    with listening(tls(context_of(ours.issue("127.0.0.1")), respond)) as port:
+        refused = refusal(place, name, code_for(place, name, port=port))
+
+    assert "did not prove" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [(-30.0, r"clock is (29|3\d) s ahead"), (90.0, r"clock is (89|9\d) s behind")],
+)
+def test_a_wrong_clock_is_named_before_anything_is_used_up(
+    place: Federation, names: Iterator[str], ahead: float, said: str
+) -> None:
+    name = next(names)
+    files = of_federation(place.folder, place.coordinator.keys).issue("127.0.0.1")
+    with listening(tls(context_of(files), servers.coordinator(ahead=ahead))) as port:
+        code = code_for(place, name, port=port)
+        with pytest.raises(TrustError, match=said):
+            operations.claim(home_for(place, name), code)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("page", "Something else than a fedtui coordinator"),
+        ("protocol", "protocol 9"),
+        ("closed", "TLS handshake was cut off"),
+        ("nothing", "nothing listens"),
+    ],
+)
+def test_what_answers_instead_of_a_coordinator_is_named(
+    place: Federation, names: Iterator[str], kind: str, said: str
+) -> None:
+    name = next(names)
+    files = context_of(of_federation(place.folder, place.coordinator.keys).issue("127.0.0.1"))
+    handlers = {
+        "page": tls(files, servers.page),
+        "protocol": tls(files, servers.coordinator(version="9.0.0", protocol=9)),
+        "closed": lambda _: None,
+    }
+    with contextlib.ExitStack() as stack:
+        port = fed.free_port()
+        if kind in handlers:
+            port = stack.enter_context(listening(handlers[kind]))
+        refused = refusal(place, name, code_for(place, name, port=port))
+
+    assert said in str(refused)
+    assert isinstance(refused, NetworkError | TrustError)
+
+
+def test_loopback_is_reached_without_the_proxy_that_is_set(
+    place: Federation, names: Iterator[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = next(names)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{fed.free_port()}")
+
+    assert operations.claim(home_for(place, name), code_for(place, name)).site == name
+
+
+def test_a_name_too_long_for_a_code_gives_way_to_an_address_or_a_file(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    long = "decaihealth.sahlgrenska.vgregion.example"
+    operations.create(home, "dmz", coordinator=True, data=False, names=(long, "10.20.30.40"))
+
+    by_address = operations.issue(home, "halland")
+    by_name = operations.issue(home, "skane", address=long)
+
+    assert by_address.code.startswith("10.20.30.40/")
+    assert by_name.code == ""
+    assert json.loads(by_name.file)["address"] == f"{long}:8443"
+
+
+def test_a_damaged_invitation_is_named(place: Federation, tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    operations.create(home, "dmz", coordinator=True, data=False)
+    (home.roster / "halland.invitation").write_text("{")
+
+    with pytest.raises(OperatorError, match="damaged"):
+        operations.sites(home)
+
+
+def test_an_invitation_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    made = Invitation(
+        site="halland", handle="abcdef", verifier="00", made=1.5, addresses=("192.0.2.1",)
+    )
+
+    roster._write(tmp_path / "i", made)
+
+    assert roster._read(tmp_path / "i") == made
+
+
+def fedtui(home: Home, *words: str, check: int = 0) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [sys.executable, "-m", "fedtui.cli", *words, "--home", str(home.path)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == check, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_the_commands_say_what_to_do_next(place: Federation, names: Iterator[str]) -> None:
+    name = next(names)
+    home, dmz = home_for(place, name), place.coordinator
+
+    invited = fedtui(dmz, "invite", name, "--address", f"127.0.0.1:{place.port}")
+    joined = fedtui(home, "join", invited.stdout.strip(), "--no-wait")
+    listed = fedtui(dmz, "sites")
+    unsaid = fedtui(dmz, "sites", "--confirm", name, check=2)
+    words = joined.stdout.strip().rpartition(": ")[2]
+    wrong = fedtui(dmz, "sites", "--confirm", name, "--words", words + " acid", check=5)
+    confirmed = fedtui(dmz, "sites", "--confirm", name, "--words", words, "--json")
+    typo = fedtui(home, "join", invited.stdout.strip()[:-2], check=2)
+
+    assert len(invited.stdout.strip()) <= 60
+    assert f"fedtui sites --confirm {name}" in invited.stderr
+    assert words in joined.stderr
+    assert words in listed.stdout
+    assert "six words are missing" in unsaid.stderr
+    assert "--decline" in wrong.stderr
+    assert {"site": name, "state": "enrolled"}.items() <= next(
+        e for e in json.loads(confirmed.stdout)["sites"] if e["site"] == name
+    ).items()
+    assert "not whole" in typo.stderr
+
+
+def test_a_confirmation_for_nobody_is_refused(place: Federation) -> None:
+    with pytest.raises(UsageError, match="No site claims to be nobody"):
+        operations.confirm(place.coordinator, "nobody", "acid acorn actor album alpha amber")
+
+
+def test_the_coordinator_holds_no_lock_that_a_killed_command_would_leave(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from fedtui import roster\nfrom fedtui.site import Home\n"
+        "with roster._locked(Home(Path(sys.argv[1]))): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+
+    subprocess.run([sys.executable, "-c", code, str(place.coordinator.path)], check=False)
+
+    assert code_for(place, name)
+    assert processes.running(place.coordinator, "coordinator")
+    shutil.rmtree(home_for(place, name).path, ignore_errors=True)
