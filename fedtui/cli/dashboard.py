@@ -21,7 +21,8 @@ def open_on(home: Any, *, mouse: bool, ascii_: bool, readonly: bool, no_diff: bo
     from fedtui import operations
     from fedtui.tui import app as dashboard
 
-    operations.known(home)  # a home that is none, or broken, is named before the screen changes
+    if home.settings.exists():
+        operations.known(home)  # one that is broken is named before the screen changes
     return dashboard.run(
         home, mouse=mouse, ascii=ascii_ or None, readonly=readonly, diff=not no_diff
     )

@@ -1,9 +1,10 @@
 """What an operator can do in the dashboard: one list behind keys, key row, palette and help."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-OVERVIEW, CONNECT, ROUNDS, LOGS = "overview", "connect", "rounds", "logs"
-SCREENS = (OVERVIEW, CONNECT, ROUNDS, LOGS)
+OVERVIEW, CONNECT, ROUNDS, LOGS, EXPORT = "overview", "connect", "rounds", "logs", "export"
+SCREENS = (OVERVIEW, CONNECT, ROUNDS, LOGS, EXPORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Action:
         screen: The screen it opens.
         short: The label where columns are few.
         home: Whether it needs a home; a replayed log has none.
+        orders: Whether it changes something; ``--readonly`` has no such action.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Action:
     screen: str = ""
     short: str = ""
     home: bool = False
+    orders: bool = False
 
 
 # Numbers are those of the eight screens to be: 1 Overview 2 Connect 3 Join 4 Agreement 5 Rounds
@@ -63,6 +66,7 @@ ACTIONS: tuple[Action, ...] = (
         keys=("5",),
         shown="5",
         label="Rounds",
+        short="Rounds",
         help="The run, round by round: sites, charts, what has left this site.",
         screen=ROUNDS,
         always=True,
@@ -72,9 +76,99 @@ ACTIONS: tuple[Action, ...] = (
         keys=("7",),
         shown="7",
         label="Logs",
+        short="Log",
         help="Every event as a sentence.",
         screen=LOGS,
         always=True,
+    ),
+    Action(
+        name="exports",
+        keys=("8",),
+        shown="8",
+        label="Export",
+        help="Every run of this journal, and what can be written of it for others.",
+        short="Exp",
+        screen=EXPORT,
+        always=True,
+    ),
+    Action(
+        name="create_site",
+        keys=("n",),
+        shown="n",
+        label="new site",
+        help="Make this host a site, or the coordinator of a federation: fedtui init.",
+        on=(OVERVIEW,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="start_processes",
+        keys=("u",),
+        shown="u",
+        label="up",
+        help="Start this home's processes; they stay when you leave: fedtui up.",
+        on=(OVERVIEW,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="stop_processes",
+        keys=("X",),
+        shown="X",
+        label="down",
+        help="Stop this home's processes, after a typed word: fedtui down.",
+        on=(OVERVIEW,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="start_run",
+        keys=("n",),
+        shown="n",
+        label="new run",
+        help="Start a run of a study, at the coordinator: fedtui run STUDY.",
+        on=(ROUNDS,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="pause_run",
+        keys=("z",),
+        shown="z",
+        label="pause",
+        help="Hold the run between two exchanges, or let it go on: fedtui pause, resume.",
+        on=(ROUNDS,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="stop_run",
+        keys=("X",),
+        shown="X",
+        label="stop run",
+        help="End the run before its time, after a typed word: fedtui stop.",
+        on=(ROUNDS,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="export_run",
+        keys=("e", "enter"),
+        shown="e",
+        label="export",
+        help="Write the chosen run to a folder, with checksums: fedtui export.",
+        on=(EXPORT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="verify_export",
+        keys=("v",),
+        shown="v",
+        label="verify",
+        help="Check an export, one's own or another site's: fedtui verify.",
+        on=(EXPORT,),
+        home=True,
     ),
     Action(
         name="check",
@@ -218,7 +312,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="Up Dn",
         label="",
         help="Another site, finding or line; k and j do the same.",
-        on=(CONNECT, ROUNDS, LOGS),
+        on=(CONNECT, ROUNDS, LOGS, EXPORT),
     ),
     Action(
         name="down",
@@ -226,7 +320,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="Down j",
         label="",
         help="",
-        on=(CONNECT, ROUNDS, LOGS),
+        on=(CONNECT, ROUNDS, LOGS, EXPORT),
     ),
     Action(
         name="page_up",
@@ -270,19 +364,23 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 
-def valid(screen: str, *, home: bool = True) -> tuple[Action, ...]:
+def valid(screen: str, *, home: bool = True, orders: bool = True) -> tuple[Action, ...]:
     """The actions of one screen; one that is only there takes its keys from one of all screens."""
-    here = [a for a in ACTIONS if (not a.on or screen in a.on) and (home or not a.home)]
+    here = [
+        a
+        for a in ACTIONS
+        if (not a.on or screen in a.on) and (home or not a.home) and (orders or not a.orders)
+    ]
     taken = {key for a in here if a.on for key in a.keys}
     return tuple(a for a in here if a.on or not taken.intersection(a.keys))
 
 
-def found(words: str, screen: str, *, home: bool = True) -> tuple[Action, ...]:
-    """The actions of one screen whose name, label or help holds every word."""
+def found(words: str, among: Iterable[Action]) -> tuple[Action, ...]:
+    """Of valid actions those whose name, label or help holds every word."""
     wanted = words.lower().split()
     return tuple(
         a
-        for a in valid(screen, home=home)
+        for a in among
         if a.help
         and a.name != "palette"
         and all(w in f"{a.name} {a.label} {a.help}".lower() for w in wanted)

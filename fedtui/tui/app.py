@@ -1,5 +1,6 @@
 """Opens the dashboard: what ``fedtui`` and ``fedtui replay`` call."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -28,12 +29,14 @@ def run(
         readonly: Say that this is a viewer's dashboard; it offers no orders.
 
     Raises:
-        UsageError: no home there, or no terminal to draw on; names the command that needs none.
+        UsageError: no terminal to draw on, or no home there to look at only; names the command
+            that needs none.
         OperatorError: the journal cannot be read.
     """
     terminal.require()
-    site.load(home)
-    Journal(home.journal, source="viewer").close()  # a broken or foreign one is named here
+    if home.settings.exists() or readonly:  # without a home the dashboard makes one
+        site.load(home)
+        Journal(home.journal, source="viewer").close()  # a broken or foreign one is named here
     return _show(Live(home.journal), home, mouse=mouse, ascii=ascii, readonly=readonly, diff=diff)
 
 
@@ -66,6 +69,8 @@ def _show(
     diff: bool,
 ) -> int:
     plain = terminal.wants_ascii() if ascii is None else ascii
+    for fixed in ("COLUMNS", "LINES"):  # exported by some shells; Textual would never resize
+        os.environ.pop(fixed, None)
     dashboard = Dashboard(source, home, ascii=plain, readonly=readonly, diff=diff)
     farewell = terminal.Farewell(dashboard.leave)
     try:

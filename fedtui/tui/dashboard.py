@@ -11,11 +11,13 @@ from textual.message import Message
 
 from fedtui.tui import actions, checking, files, text
 from fedtui.tui.checking import Checkup
+from fedtui.tui.operator import Operator
 from fedtui.tui.panels import link
 from fedtui.tui.screens.connect import Connect
+from fedtui.tui.screens.exports import Exports
 from fedtui.tui.screens.logs import LEVELS, Logs
 from fedtui.tui.screens.overlays import Help, Palette, Prompt
-from fedtui.tui.viewer import KEPT_RECORDS, Viewer
+from fedtui.tui.viewer import KEPT_RECORDS
 
 
 class Checked(Message):
@@ -26,13 +28,17 @@ class Checked(Message):
         self.checkup = checkup
 
 
-class Dashboard(Viewer, inherit_bindings=False):
+class Dashboard(Operator, inherit_bindings=False):
     """The viewer with its keys: ``actions`` says which starts what, and where."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     ModalScreen { background: transparent; align: center bottom; }
     Help { align: center top; }
+    Form, Confirm, Told { align: center middle; }
+    #form { height: auto; }
+    .row { height: 1; }
+    .row Input { width: 1fr; text-style: underline; }
     Help #box { margin-top: 1; }
     Palette #box { margin-bottom: 1; }
     Input, Input:focus {
@@ -46,7 +52,7 @@ class Dashboard(Viewer, inherit_bindings=False):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Whether an action is valid on the screen in front."""
-        valid = actions.valid(self.page.name, home=self._home is not None)
+        valid = self._view.valid(self.page.name)
         named = {a.name for a in actions.ACTIONS}
         return action not in named or any(a.name == action for a in valid)
 
@@ -55,22 +61,17 @@ class Dashboard(Viewer, inherit_bindings=False):
         if self._view.note:
             self.redraw(note="")
 
-    def _turn(self, name: str) -> None:
-        self._undecided = False
-        self._frame.page = self._pages[name]
-        self.redraw()
-
     def action_overview(self) -> None:
-        self._turn(actions.OVERVIEW)
+        self._show_page(actions.OVERVIEW)
 
     def action_connect(self) -> None:
-        self._turn(actions.CONNECT)
+        self._show_page(actions.CONNECT)
 
     def action_rounds(self) -> None:
-        self._turn(actions.ROUNDS)
+        self._show_page(actions.ROUNDS)
 
     def action_logs(self) -> None:
-        self._turn(actions.LOGS)
+        self._show_page(actions.LOGS)
 
     def action_chart(self) -> None:
         self.redraw(charted=self._view.charted + 1)
@@ -91,14 +92,14 @@ class Dashboard(Viewer, inherit_bindings=False):
         self._step(1)
 
     def _step(self, rows: int) -> None:
-        if isinstance(self.page, Connect | Logs):
+        if isinstance(self.page, Connect | Logs | Exports):
             self.page.move(rows)
             self.redraw()
         elif run := self.progress.run:
             self.redraw(chosen=max(0, min(len(run.sites) - 1, self._view.chosen + rows)))
 
     def _page(self, direction: int) -> None:
-        if isinstance(self.page, Connect | Logs):
+        if isinstance(self.page, Connect | Logs | Exports):
             self.page.page(direction)
             self.redraw()
 
@@ -145,12 +146,11 @@ class Dashboard(Viewer, inherit_bindings=False):
             if action is not None:
                 await self.run_action(action.name)
 
-        name, home = self.page.name, self._home is not None
-        self.push_screen(Palette(name, self._view.glyphs, home=home), take)
+        self.push_screen(Palette(self._view.glyphs, self._view.valid(self.page.name)), take)
 
     def action_guide(self) -> None:
-        home = self._home is not None
-        self.push_screen(Help(self.page.name, self._view.glyphs, home=home))
+        name = self.page.name
+        self.push_screen(Help(name, self._view.glyphs, self._view.valid(name)))
 
     def action_copy(self) -> None:
         shown = self._frame.text

@@ -39,7 +39,12 @@ class Live:
         self.start = Progress()
 
     def batches(self, stop: threading.Event) -> Iterator[list[Record]]:
-        """Every record of the journal, then new ones."""
+        """Every record of the journal, then new ones; waits for one that is not made yet."""
+        while not self._path.exists() and not stop.is_set():
+            yield []
+            stop.wait(_LOOK_SECONDS)
+        if stop.is_set():
+            return
         journal = Journal(self._path, source="viewer")
         after = 0
         try:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fedtui import events
 from fedtui.journal import Record
 from fedtui.progress import Progress, SiteFinding
-from fedtui.tui import text, words
+from fedtui.tui import actions, text, words
+from fedtui.tui.actions import Action
 from fedtui.tui.chart import Raster
 from fedtui.tui.checking import Checkup
 from fedtui.tui.host import Host
@@ -47,6 +48,11 @@ class View:
     chosen: int = 0
     zoomed: bool = False
     charted: int = 0
+
+    def valid(self, screen: str) -> tuple[Action, ...]:
+        """What can be done on a screen; a replayed log takes no orders, nor does a viewer."""
+        home = self.checkup is not None
+        return actions.valid(screen, home=home, orders=home and not self.readonly)
 
     @property
     def coordinates(self) -> bool:

@@ -18,6 +18,7 @@ from fedtui.tui import actions, host, terminal, text
 from fedtui.tui.checking import Checkup
 from fedtui.tui.host import Host
 from fedtui.tui.screens.connect import Connect
+from fedtui.tui.screens.exports import Exports
 from fedtui.tui.screens.frame import Frame, Page
 from fedtui.tui.screens.logs import Logs
 from fedtui.tui.screens.overview import Overview
@@ -74,7 +75,14 @@ class Viewer(ThinApp, inherit_bindings=False):
         self._follower = Follower(source, self._deliver, seconds=pause)
         self._logs = Logs()
         self._connect = Connect()
-        pages: tuple[Page, ...] = (Overview(), self._connect, Rounds(), self._logs)
+        self._exports = Exports()
+        pages: tuple[Page, ...] = (
+            Overview(),
+            self._connect,
+            Rounds(),
+            self._logs,
+            self._exports,
+        )
         self._pages = {p.name: p for p in pages}
         self._frame = Frame(self._pages[actions.OVERVIEW])
 

@@ -73,29 +73,36 @@ def attention(view: View, width: int) -> Line:
 def keys(valid: Sequence[Action], current: str, width: int) -> Line:
     """The keys valid now: what never gives way, then as many others as fit."""
     narrow = width < _WIDE
-    shown = [
-        replace(a, label=a.short) if narrow and a.short and a.screen != current else a
-        for a in valid
-        if a.label
-    ]
-    kept = [a for a in shown if a.always]
+    shown = [_labelled(a, current, narrow=narrow) for a in valid if a.label]
+    kept = [a for a in shown if a.always and not (narrow and a.name == "palette")]
     more = ", training continues"
     for action in (a for a in shown if not a.always and a.on):
-        if _width([*kept, action], shown) <= width:
+        if _width([*kept, action], shown, narrow=narrow) <= width:
             kept.append(action)
-    told = more if _width(kept, shown) + len(more) <= width else ""
-    for action in (a for a in shown if not a.always and not a.on):
-        if _width([*kept, action], shown) + len(told) <= width:
+    told = more if _width(kept, shown, narrow=narrow) + len(more) <= width else ""
+    for action in (a for a in shown if a not in kept and not a.on):
+        if _width([*kept, action], shown, narrow=narrow) + len(told) <= width:
             kept.append(action)
     spans: list[text.Span] = []
     for action in (a for a in shown if a in kept):
-        here = action.screen == current
-        label = action.label.upper() if here else action.label
-        if action.name == "leave":
-            label += told
-        spans += [(" ", ""), (action.shown, "key"), (f" {label} ", "title" if here else "dim")]
+        label = action.label + (told if action.name == "leave" else "")
+        role = "title" if action.screen == current else "dim"
+        gap = "" if narrow and action.screen else " "
+        spans += [(" ", ""), (action.shown, "key"), (gap + label, role)]
+        spans += [] if narrow else [(" ", "")]
     return text.fit(tuple(spans), width, " ")
 
 
-def _width(kept: Sequence[Action], shown: Sequence[Action]) -> int:
-    return sum(len(a.shown) + len(a.label) + 3 for a in shown if a in kept)
+def _labelled(action: Action, current: str, *, narrow: bool) -> Action:
+    """With the label that the row shows: short where columns are few, in capitals where we are."""
+    short = narrow and action.short and action.screen
+    label = action.short if short else action.label
+    return replace(action, label=label.upper() if action.screen == current else label)
+
+
+def _width(kept: Sequence[Action], shown: Sequence[Action], *, narrow: bool) -> int:
+    return sum(
+        len(a.shown) + len(a.label) + (1 if narrow else 2) + (0 if narrow and a.screen else 1)
+        for a in shown
+        if a in kept
+    )

@@ -160,6 +160,8 @@ def given(view: View, run: RunProgress | None, width: int) -> list[Line]:
     if run is None or not run.left:
         if not view.progress.roles and not view.live:
             return [(("left this site  this log does not tell", "dim"),)]
+        if not view.progress.roles:
+            return [(("left this site  nothing: there is no site yet", ""),)]
         if not view.trains:
             return [(("left this site  nothing: a coordinator only, it holds no data", ""),)]
         return [(("left this site  nothing yet", ""),)]

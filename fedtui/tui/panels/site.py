@@ -27,14 +27,14 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     if not progress.roles and view.reading:
         return [("Journal", "WAIT", "wait", "being read from its beginning")]
     if not progress.roles:
-        return [("Site", "NEXT", "wait", "no site here yet: fedtui init NAME")]
+        return [("Site", "NEXT", "wait", f"no site here yet: {_key(view, 'n')}fedtui init NAME")]
     found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
     if view.coordinates:
         found.append(_roster_step(view))
     elif progress.address:
         found.append(("Federation", "OK", "ok", f"joined at {progress.address}"))
     else:
-        found.append(("Federation", "NEXT", "wait", "ask for an invitation: fedtui join FILE"))
+        found.append(("Federation", "NEXT", "wait", "ask for an invitation: fedtui join CODE"))
         return found
     needed = [
         p for p, wanted in (("coordinator", view.coordinates), ("agent", view.trains)) if wanted
@@ -42,7 +42,12 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     missing = [p for p in needed if not view.up(p)]
     if missing and view.live:
         found.append(
-            ("Processes", "NEXT", "wait", f"{' and '.join(missing)} not running: fedtui up")
+            (
+                "Processes",
+                "NEXT",
+                "wait",
+                f"{' and '.join(missing)} not running: {_key(view, 'u')}fedtui up",
+            )
         )
     elif missing:
         found.append(("Processes", "OFF", "dim", f"{' and '.join(missing)} not running"))
@@ -53,7 +58,7 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     found += _checks_step(view)
     if run is None:
         order = (
-            "submit a study: fedtui run STUDY"
+            f"submit a study: {_key(view, '5 n')}fedtui run STUDY"
             if view.coordinates
             else ("none yet; the coordinator starts one")
         )
@@ -65,11 +70,16 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     return found
 
 
+def _key(view: View, keys: str) -> str:
+    """The keys that do what the command after them does, where orders are taken."""
+    return f"{keys}, or " if view.checkup is not None and not view.readonly else ""
+
+
 def _roster_step(view: View) -> tuple[str, str, str, str]:
     sites = view.progress.sites
     here, everyone = sum(sites.values()), len(sites)
     if not everyone:
-        return ("Federation", "NEXT", "wait", "invite a site: fedtui invite SITE --key FILE")
+        return ("Federation", "NEXT", "wait", "invite a site: fedtui invite SITE")
     told = f"{here} of {everyone} sites heard"
     if here < everyone:
         silent = ", ".join(name for name, heard in sites.items() if not heard)

@@ -5,7 +5,7 @@ from typing import Protocol
 from textual.app import ComposeResult
 from textual.screen import Screen
 
-from fedtui.tui import actions, text
+from fedtui.tui import text
 from fedtui.tui.panels import rows
 from fedtui.tui.text import Line
 from fedtui.tui.view import View, alarm
@@ -61,7 +61,7 @@ class Frame(Screen[None], inherit_css=False):
         self.query_one("#header", Lines).show([rows.header(view, width)], ascii=plain)
         body.show(self.page.draw(view, width, height - 3), ascii=plain)
         self.query_one("#alarm", Lines).show([rows.attention(view, width)], ascii=plain)
-        valid = actions.valid(self.page.name, home=view.checkup is not None)
+        valid = view.valid(self.page.name)
         self.query_one("#keys", Lines).show([rows.keys(valid, self.page.name, width)], ascii=plain)
 
     @property

@@ -1,5 +1,6 @@
 """What opens over a screen: help, the command palette, a line to type a filter in."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -21,6 +22,8 @@ _ABOUT = {
     actions.ROUNDS: "States: > works, = has answered, - waits, ! refused, x silent. Loss is that "
     "of training, the metric that on the site's own test examples. In charts the joint model is "
     "o, each site has its own sign.",
+    actions.EXPORT: "Every run in this home's journal, the newest first. An export is a folder of "
+    "text files with checksums: events, metrics, the study, versions.",
     actions.LOGS: "Every event as a sentence. The journal keeps all of them; the screen the last "
     "five thousand ('fedtui logs' reads the rest).",
 }
@@ -33,9 +36,9 @@ class Help(ModalScreen[None]):
         (key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")
     ]
 
-    def __init__(self, screen: str, glyphs: Glyphs, *, home: bool) -> None:
+    def __init__(self, screen: str, glyphs: Glyphs, valid: Sequence[Action]) -> None:
         super().__init__()
-        self._screen, self._glyphs, self._home = screen, glyphs, home
+        self._screen, self._glyphs, self._valid = screen, glyphs, valid
 
     def compose(self) -> ComposeResult:
         """One box."""
@@ -49,20 +52,22 @@ class Help(ModalScreen[None]):
         """The same for another size."""
         width = min(78, self.app.size.width)
         height = self.app.size.height
-        lines = page(self._screen, width, height, self._glyphs, home=self._home)
+        lines = page(self._screen, width, height, self._glyphs, self._valid)
         box = self.query_one("#box", Lines)
         box.styles.width, box.styles.height = width, len(lines)
         box.show(lines, ascii=self._glyphs.ascii)
 
 
-def page(screen: str, width: int, height: int, glyphs: Glyphs, *, home: bool = True) -> list[Line]:
+def page(
+    screen: str, width: int, height: int, glyphs: Glyphs, valid: Sequence[Action]
+) -> list[Line]:
     """The help of one screen."""
     screens = [a for a in actions.ACTIONS if a.screen]
     lines: list[Line] = [
         *text.wrap(_ABOUT[screen], width - 4),
         tuple(span for a in screens for span in ((a.shown, "key"), (f" {a.label}  ", ""))),
     ]
-    for action in (a for a in actions.valid(screen, home=home) if a.help):
+    for action in (a for a in valid if a.help):
         if action.screen:
             continue
         lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
@@ -100,10 +105,10 @@ class Palette(ModalScreen[Action | None]):
         ("down", "move(1)", ""),
     ]
 
-    def __init__(self, screen: str, glyphs: Glyphs, *, home: bool) -> None:
+    def __init__(self, glyphs: Glyphs, valid: Sequence[Action]) -> None:
         super().__init__()
-        self._screen, self._glyphs, self._home = screen, glyphs, home
-        self._found = actions.found("", screen, home=home)
+        self._glyphs, self._valid = glyphs, valid
+        self._found = actions.found("", valid)
         self._at = 0
 
     def compose(self) -> ComposeResult:
@@ -119,7 +124,7 @@ class Palette(ModalScreen[Action | None]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         """Narrow down."""
-        self._found = actions.found(event.value, self._screen, home=self._home)
+        self._found = actions.found(event.value, self._valid)
         self._at = 0
         self._fill()
 

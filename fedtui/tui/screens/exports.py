@@ -1,0 +1,104 @@
+"""Export: every run of this journal, and what can be taken of it."""
+
+from fedtui.progress import RunProgress
+from fedtui.tui import actions, text, words
+from fedtui.tui.panels import site
+from fedtui.tui.text import Column, Line, Panel
+from fedtui.tui.view import View
+
+_ABOUT = (
+    "e writes the chosen run to a folder: every event as JSON lines and CSV, metrics a round, the "
+    "study, versions, checksums. v checks such a folder, one's own or another site's. "
+    "'fedtui logs --to FILE' writes all the log."
+)
+
+
+class Exports:
+    """Screen 8. ``chosen`` counts the runs from the newest."""
+
+    name = actions.EXPORT
+
+    def __init__(self) -> None:
+        self.chosen = 0
+        self._most = 0
+        self._page = 1
+
+    def draw(self, view: View, width: int, height: int) -> list[Line]:
+        """The runs, newest first, then what can be done with the chosen one."""
+        runs = _newest(view)
+        self._most = len(runs)
+        self.chosen = max(0, min(self.chosen, len(runs) - 1))
+        if not runs:
+            empty: list[Line] = [
+                (("There is no run to export yet.", "title"),),
+                *text.wrap("A run shows here as soon as this site hears of it.", width - 4),
+            ]
+            way = site.way(view)
+            panels = [Panel("Export", empty, len(empty)), way]
+            rest = height - sum(p.height + 1 for p in panels) - 2
+            panels.append(site.events(view, width, max(1, rest)))
+            return text.stack(panels, width, view.glyphs)[:height]
+        run = runs[self.chosen]
+        detail = _detail(run, width - 4)
+        self._page = max(1, height - len(detail) - 4)
+        start = max(0, min(self.chosen - self._page // 2, len(runs) - self._page))
+        rows = [
+            [
+                (
+                    (">" if start + at == self.chosen else " ") + one.run,
+                    "mine" if one is run else "",
+                ),
+                (one.state, words.ROLES[one.state]),
+                (f"{len(one.history)}/{one.rounds}", ""),
+                (one.metric, "dim"),
+                (words.value(_last(one)), ""),
+                (view.when(one.submitted), "dim"),
+            ]
+            for at, one in enumerate(runs[start : start + self._page])
+        ]
+        columns = [
+            Column(" RUN", 0),
+            Column("STATE", 9),
+            Column("ROUNDS", 9, ">"),
+            Column("METRIC", 9),
+            Column("LAST", 6, ">"),
+            Column("BEGUN", 9, ">"),
+        ]
+        table = text.table(columns, rows, width - 4)
+        found = Panel("Runs", table, self._page + 1, right=f"{self.chosen + 1} of {len(runs)}")
+        return text.stack([found, Panel(run.run, detail, len(detail))], width, view.glyphs)[:height]
+
+    def run(self, view: View) -> str | None:
+        """The id of the chosen run."""
+        runs = _newest(view)
+        return runs[self.chosen].run if self.chosen < len(runs) else None
+
+    def move(self, rows: int) -> None:
+        """Choose another run."""
+        self.chosen = max(0, min(self._most - 1, self.chosen + rows))
+
+    def page(self, direction: int) -> None:
+        """A page of runs on, or back."""
+        self.move(direction * self._page)
+
+
+def _newest(view: View) -> list[RunProgress]:
+    return list(reversed(view.progress.runs.values()))
+
+
+def _last(run: RunProgress) -> float | None:
+    return run.history[-1].metrics.get(run.metric) if run.history else None
+
+
+def _detail(run: RunProgress, width: int) -> list[Line]:
+    sent = ", ".join(f"{often} {kind}" for kind, (often, _) in run.left.items())
+    lines = [
+        text.line(("study       ", "dim"), f"{run.study}, fingerprint {run.fingerprint[:16]}"),
+        text.line(("sites       ", "dim"), ", ".join(run.sites)),
+        text.line(("left here   ", "dim"), sent or "nothing"),
+    ]
+    if run.cause:
+        lines.append(text.line(("outcome     ", "dim"), run.cause))
+    if run.file:
+        lines.append(text.line(("joint model ", "dim"), run.file))
+    return [*lines, (), *text.wrap(_ABOUT, width, "dim")]
