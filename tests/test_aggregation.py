@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import permutations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from fedtui import events, operations
 from fedtui.flower import arrays, checkpoints, vectors
 from fedtui.flower.grid import Reply
-from fedtui.flower.strategy import judge_metrics, weighted_means
+from fedtui.flower.strategy import check_enrolled, judge_metrics, weighted_means
 from fedtui.flower.vectors import RefusedError
 from fedtui.study import Quorum
 from models import Manifest
@@ -266,6 +267,66 @@ def test_a_hostile_answer_is_refused_by_name_and_the_run_goes_on_with_the_others
     assert not any("patient" in e.cause or "\x1b" in e.cause for e in refused)
     honest = trio.run(fed.study(sites=(SITE,), rounds=len(ATTACKS)))
     assert fed.weights(ended) == fed.weights(honest)  # nothing of the other came in
+
+
+def test_an_update_far_longer_than_the_others_is_refused_and_said(trio: Federation) -> None:
+    def answer(message: Message, round: int, phase: str) -> Message:
+        if phase != "train":
+            return hostile.failed(message)
+        factor = {1: 1.0, 2: 1e6, 3: -1e30}[round]
+        return hostile.reply(message, hostile.record(sound(message) + np.float32(factor) / 100))
+
+    sites = (COORDINATOR, SITE, STRANGE)
+    terms = fed.study(sites=sites, rounds=3, quorum=Quorum(minimum_sites=2))
+    with hostile.playing(trio.homes[STRANGE], answer, on_trouble=trio.idle) as troubles:
+        ended = trio.run(terms)
+
+    refused = [
+        e for _, e in records(trio.coordinator, events.AnswerRefused, run=ended.run)
+        if e.phase == "train"
+    ]  # fmt: skip
+    assert not troubles
+    assert ended.outcome == "completed", ended.cause
+    assert [(e.round, e.site, e.code) for e in refused] == [
+        (2, STRANGE, "norm"), (3, STRANGE, "norm")
+    ]  # fmt: skip
+    assert "times as long" in refused[0].cause
+
+
+@given(updates())
+def test_an_updates_length_is_its_euclidean_distance(
+    given_: tuple[list[np.ndarray], list[int]],
+) -> None:
+    models, _ = given_
+    first, last = models[0], models[-1]
+
+    length = vectors.distance(first, last)
+
+    np.testing.assert_allclose(
+        length, np.linalg.norm(first.astype(np.float64) - last), rtol=1e-5, atol=1e-6
+    )
+
+
+@given(st.lists(st.floats(0.1, 3.0), min_size=2, max_size=9), st.floats(30.0, 1e30))
+def test_honest_lengths_stay_and_one_above_ten_medians_goes(
+    honest: list[float], long: float
+) -> None:
+    lengths = {f"site{number}": length for number, length in enumerate(honest)}
+
+    assert vectors.outliers({"a": honest[0], "b": long}) == {}  # two sites have no majority
+    assert not any(
+        length < 10 * float(np.median(honest)) and site in vectors.outliers(lengths)
+        for site, length in lengths.items()
+    )
+    assert "late" in vectors.outliers({**lengths, "late": long * 100})
+
+
+@pytest.mark.parametrize(("examples", "passes"), [(100, True), (120, True), (121, False)])
+def test_a_site_weighs_no_more_than_it_enrolled_with(examples: int, passes: bool) -> None:
+    with nullcontext() if passes else pytest.raises(RefusedError) as refused:
+        check_enrolled(examples, 100)
+
+    assert passes or refused.value.code == "count"
 
 
 def describe(message: Message, **changes: object) -> Message:

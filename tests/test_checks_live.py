@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fedtui import checks, events, journal, operations
+from fedtui import checks, events, journal, keys, operations, site
 from fedtui.checks import State
+from fedtui.flower.link import Link
 from fedtui.journal import Record
 from fedtui.operations import findings
 from fedtui.site import Home
-from tests.federation import Proxy, federation, free_port, study
+from tests import federation as fed
+from tests.conftest import STRANGE
+from tests.federation import SITE, Federation, Proxy, federation, free_port, study
 
 
 def until(home: Home, kind: type[events.Event], *, after_time: float = 0.0) -> Record:
@@ -134,3 +137,31 @@ def test_a_site_taken_off_the_roster_is_refused_by_name_and_the_run_goes_on() ->
         assert not told.event.up
         assert findings_there["identity"] == "key-revoked"
         assert roster == ["sahlgrenska"]
+
+
+def test_a_real_flower_message_goes_to_the_site_and_its_answer_back(trio: Federation) -> None:
+    home = trio.homes[SITE]
+
+    (well,) = (f for f in checks.run(None, home=home, only=("message",)) if f.check == "message")
+    run = trio.start(study(rounds=100_000))
+    fed.until(home, lambda e: isinstance(e, events.WorkReceived) and e.run == run)
+    (busy,) = (f for f in checks.run(None, home=home, only=("message",)) if f.check == "message")
+    trio.idle()
+    (again,) = (f for f in checks.run(None, home=home, only=("message",)) if f.check == "message")
+
+    assert well.state is again.state is State.OK, (well, again)
+    assert well.value is not None
+    assert 0 < well.value < 3
+    assert busy.state is State.SKIP
+    assert "run is under way" in busy.meaning
+
+
+def test_a_flower_message_that_a_site_does_not_fetch_is_told(trio: Federation) -> None:
+    home = trio.homes[STRANGE]  # on the roster, and its agent does not run
+    key = keys.load_private(home.keys / "node.key")
+
+    with Link(site.load_membership(home), site=STRANGE, key=key) as link:
+        answer = link.post("/fedtui/probe", {}, timeout=30)
+
+    assert answer["lost"]
+    assert not answer["pulled"]

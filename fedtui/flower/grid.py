@@ -91,11 +91,14 @@ class DirectGrid(Grid):
         quorum: Quorum,
         control: Control,
         bundle: Fab | None = None,
+        withdrawn: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._withdrawn = withdrawn  # whether a site no longer approves of the study
         self._fleet, self._presence, self._journal = fleet, presence, journal
         self._run, self._quorum, self._control = run, quorum, control
         self._flower_run = fleet.begin_run(bundle)
         self._gone: set[str] = set()
+        self._asked = self._needed = 0  # sites, of the exchange under way
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
 
@@ -104,14 +107,34 @@ class DirectGrid(Grid):
         self._fleet.end_run(self._flower_run)
 
     def present(self, sites: Iterable[str], *, round: int, phase: Phase) -> list[str]:
-        """Those of ``sites`` that are on the roster; who was taken off it is journaled, once."""
+        """Those of ``sites`` that still take part; who was taken off the roster, or withdrew its
+        approval, is journaled, once.
+
+        Raises:
+            QuorumError: none is left.
+        """
         here = []
         for site in sorted(sites):
-            if self._fleet.has(site):
+            if self._here(site):
                 here.append(site)
             else:
                 self._left(site, round, phase)
+        if not here:
+            raise QuorumError(
+                f"Round {round}, {phase}: no site is left to ask.",
+                remedy="Read why above ('fedtui logs'), mend it, and submit the run again.",
+            )
         return here
+
+    def refuse(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
+        """Take back an answer that was judged with the others'.
+
+        Raises:
+            QuorumError: too few remain.
+        """
+        del self.replies[site]
+        self._refused(site, round, phase, code, cause)
+        self._enough(round, phase)
 
     def ask(
         self, contents: dict[str, RecordDict], kind: str, *, round: int, phase: Phase
@@ -134,12 +157,13 @@ class DirectGrid(Grid):
             self._send(site, waiting[site])
         crash.point("coordinator.evaluating" if phase == "evaluate" else "coordinator.asked", round)
         self.replies = {}
+        self._asked, self._needed = len(contents), self._quorum.needed(len(contents))
         late = False
         while waiting:
             self._fleet.wait(_LOOK_SECONDS)
             self._obey()
             for site, question in list(waiting.items()):
-                if not self._fleet.has(site):
+                if not self._here(site):
                     del waiting[site]
                     self._left(site, round, phase)
                 elif self._answered(site, question, round, phase):
@@ -161,14 +185,17 @@ class DirectGrid(Grid):
                 break
         for question in waiting.values():
             self._fleet.forget(question.ids)
-        needed = self._quorum.minimum_sites
-        if len(self.replies) < needed:
+        self._enough(round, phase)
+        return self.replies
+
+    def _enough(self, round: int, phase: Phase) -> None:
+        if len(self.replies) < self._needed:
             raise QuorumError(
-                f"Round {round}, {phase}: {len(self.replies)} of {len(contents)} sites gave a "
-                f"valid answer; {needed} are needed.",
+                f"Round {round}, {phase}: {len(self.replies)} of {self._asked} sites gave a "
+                f"valid answer; {self._needed} are needed"
+                + (f", and {', '.join(sorted(self._gone))} left." if self._gone else "."),
                 remedy="Read why above ('fedtui logs'), mend it, and submit the run again.",
             )
-        return self.replies
 
     def _answered(self, site: str, question: _Question, round: int, phase: Phase) -> bool:
         try:
@@ -220,7 +247,7 @@ class DirectGrid(Grid):
         question.ids.append(self._fleet.send(message))
 
     def _give_up(self, waiting: dict[str, _Question], round: int, phase: Phase) -> bool:
-        enough = len(self.replies) >= self._quorum.minimum_sites
+        enough = len(self.replies) >= self._needed
         if self._quorum.on_deadline == "wait":
             return False
         if self._quorum.on_deadline == "continue" and enough:
@@ -245,10 +272,16 @@ class DirectGrid(Grid):
         if self._control.stopped:
             raise StoppedError
 
+    def _here(self, site: str) -> bool:
+        return self._fleet.has(site) and not self._withdrawn(site)
+
     def _left(self, site: str, round: int, phase: Phase) -> None:
         if site not in self._gone:
             self._gone.add(site)
-            self._refused(site, round, phase, "revoked", "it was taken off the roster.")
+            if self._fleet.has(site):
+                self._refused(site, round, phase, "withdrawn", "it withdrew its approval.")
+            else:
+                self._refused(site, round, phase, "revoked", "it was taken off the roster.")
 
     def _refused(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
         self._journal.append(

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +31,28 @@ from fedtui.flower.vectors import RefusedError, Vector
 from fedtui.study import Study
 from models import Manifest
 
-Normalisation = tuple[NDArray[np.float64], NDArray[np.float64]]
+Normalisation = tuple[NDArray[np.float64], ...]
 Append = Callable[[events.Event], object]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]{0,39}")  # of a metric, on screens and in the journal
 _LARGEST = 1e15  # of a metric; its weighted sum over sites stays finite, NaN compares false
 _LONGEST_REASON = 600  # characters
+_GROWTH, _SLACK = 1.1, 10  # patients admitted since round 0; counts are rounded on their way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What every message of a run repeats, so that a site needs no memory of earlier ones."""
+    """What every message of a run repeats, so that a site needs no memory of earlier ones.
+
+    Attributes:
+        enrolled: Training examples of each site as it told them in round 0.
+    """
 
     run: str
     study: Study
     train_sites: tuple[str, ...]
     manifest: Manifest | None = None
     normalisation: Normalisation | None = None
+    enrolled: dict[str, int] = field(default_factory=dict)
 
     def config(self, round: int, phase: Phase, *, initial: bool = False) -> ConfigRecord:
         """The ConfigRecord of one message."""
@@ -59,8 +65,11 @@ class Terms:
                 "phase": phase,
                 "study": studies.canonical(self.study).decode(),
                 "fingerprint": studies.fingerprint(self.study),
+                "protocol": studies.PROTOCOL,
+                "code": studies.numeric_code(),
                 "manifest": manifest,
                 "normalisation": stacked,
+                "rows": len(self.normalisation or ()),
                 "initial": initial,
             }
         )
@@ -141,6 +150,7 @@ class JointAveraging(FedAvg):
         self._examples = trained
         self._seconds: dict[str, float] = {}
         self._saving: Future[None] | None = None
+        self._lengths: dict[str, float] = {}  # of the round's updates, by site
 
     def summary(self) -> None:
         """Flower logs this at the start; the journal already says it."""
@@ -153,6 +163,7 @@ class JointAveraging(FedAvg):
         """The joint model to every site that trains; as Flower carries it, in ``arrays``."""
         assert isinstance(grid, DirectGrid)
         self._grid, self._began, self._seconds = grid, time.monotonic(), {}
+        self._lengths = {}
         grid.replies = {}
         if self._trained and server_round == 1:
             return []
@@ -168,9 +179,12 @@ class JointAveraging(FedAvg):
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The next joint model, by the study's rule out of the sites' models."""
         assert self._grid is not None
-        taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
-        if not taken:  # a resumed round that was aggregated before
+        if not self._grid.replies:  # a resumed round that was aggregated before
             return None, None
+        for site, times in vectors.outliers(self._lengths).items():
+            cause = f"its update is {times:.0f} times as long as the round's median."
+            self._grid.refuse(site, self._round(server_round), "train", "norm", cause)
+        taken = [self._grid.replies[site] for site in sorted(self._grid.replies)]
         began = time.monotonic()
         weights = [reply.examples for reply in taken]
         joint, state = self._rule(
@@ -237,6 +251,7 @@ class JointAveraging(FedAvg):
 
     def _judge_update(self, site: str, message: Message) -> tuple[int, dict[str, float], Vector]:
         examples, metrics, content = judge_metrics(message)
+        check_enrolled(examples, self._terms.enrolled.get(site))
         records = content.array_records
         if list(records) != ["arrays"]:
             raise RefusedError("arrays", f"expected one set of arrays, found {len(records)}.")
@@ -244,6 +259,7 @@ class JointAveraging(FedAvg):
         if self._transport == "bfloat16":
             vector += self._sent
             vectors.check_finite(vector)
+        self._lengths[site] = vectors.distance(vector, self._sent)
         # On disk, so that memory holds one update however many sites there are; the page cache
         # makes it no slower, and nothing needs it after a power cut.
         path = self._spool / f"{site}.f32"
@@ -263,6 +279,18 @@ class JointAveraging(FedAvg):
 
     def _config(self, server_round: int, phase: Phase) -> ConfigRecord:
         return self._terms.config(self._round(server_round), phase)
+
+
+def check_enrolled(examples: int, enrolled: int | None) -> None:
+    """Refuse a weight far above what the site told in round 0; opt-outs only make it smaller.
+
+    Raises:
+        RefusedError: 'count'.
+    """
+    if enrolled is not None and examples > enrolled * _GROWTH + _SLACK:
+        raise RefusedError(
+            "count", f"it answers for {examples} examples and enrolled {enrolled} in round 0."
+        )
 
 
 def weighted_means(replies: Iterable[Reply]) -> dict[str, float]:
