@@ -20,13 +20,17 @@ from numpy.typing import NDArray
 from datasets._excluded import Excluded, people, without
 from datasets._progress import watching
 from datasets._statistics import (
+    BINS,
     Normalisation,
     Statistics,
     Support,
+    Treatment,
     agree,
+    bins,
     standardise,
     statistics,
     support,
+    treat,
     unsettled,
 )
 
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from datasets._synth import Written
 
 __all__ = [
+    "BINS",
     "DataError",
     "Dataset",
     "Excluded",
@@ -44,8 +49,10 @@ __all__ = [
     "Split",
     "Statistics",
     "Support",
+    "Treatment",
     "Violation",
     "agree",
+    "bins",
     "check",
     "inspect",
     "load",
@@ -59,6 +66,7 @@ __all__ = [
     "statistics",
     "support",
     "synthesise",
+    "treat",
     "unsettled",
     "watching",
 ]

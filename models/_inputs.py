@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datasets import Split, standardise
 
-Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
+Scale = tuple[NDArray[np.float64], ...]
 
 
 def prepare(split: Split, gives: str, scale: Scale | None) -> Any:
@@ -16,7 +16,8 @@ def prepare(split: Split, gives: str, scale: Scale | None) -> Any:
     Images are read from disk here, once, and stay uint8.
 
     Args:
-        scale: Mean and deviation of each feature; None takes the values as they are.
+        scale: Of each feature, as ``datasets.standardise`` takes it; None takes the values as they
+            are.
     """
     x = split.x if scale is None else standardise(split, scale)
     if split.pictures is not None:

@@ -106,3 +106,52 @@ def test_a_feature_nobody_measured_is_0_everywhere() -> None:
 
     assert (agreed.mean[0], agreed.deviation[0]) == (0, 1)
     assert not datasets.standardise(table, agreed).any()
+
+
+def test_the_median_from_all_sites_bins_is_that_of_all_patients_to_a_bin() -> None:
+    random = np.random.default_rng(3)
+    x = random.lognormal(1.0, 0.5, (4000, 2)).astype(np.float32)
+    table = split(x, random.random(x.shape) < 0.7)
+    shares = [split(x[k::3], table.mask[k::3]) for k in range(3)]
+    scale = datasets.agree(pooled(datasets.statistics(share) for share in shares))
+    features = [Feature(name="crp"), Feature(name="alt")]
+
+    counts = np.sum([datasets.bins(share, scale) for share in shares], axis=0)
+    agreed = datasets.treat(scale, features, counts=counts.astype(np.float64))
+
+    for column in range(2):
+        exact = np.median(x[table.mask[:, column], column])
+        assert agreed.fill[column] == pytest.approx(exact, abs=scale.deviation[column] / 7)
+        assert agreed.fill[column] != pytest.approx(scale.mean[column], rel=0.01)
+
+
+@given(tables())
+def test_every_patient_with_a_value_is_in_one_bin(table: Split) -> None:
+    counts = datasets.bins(table, datasets.agree(datasets.statistics(table)))
+
+    assert counts.shape == (COLUMNS, datasets.BINS)
+    assert counts.sum(axis=1).tolist() == table.mask.sum(axis=0).tolist()
+
+
+def test_a_treatment_fills_and_cuts_numbers_and_leaves_codes_at_their_mean() -> None:
+    x = np.array([[-100, 1], [5, 0], [100, 1], [0, 0]], dtype=np.float32)
+    mask = np.array([[1, 1], [1, 1], [1, 1], [0, 0]], dtype=np.bool_)
+    scale = datasets.Normalisation(np.array([4.0, 0.5]), np.array([2.0, 0.5]))
+    features = [Feature(name="a"), Feature(name="b", kind="binary")]
+
+    cut = datasets.treat(scale, features, clipping=3)
+    z = datasets.standardise(split(x, mask), cut)
+
+    assert z[:, 0].tolist() == [-3, 0.5, 3, 0]
+    assert z[:, 1].tolist() == [1, -1, 1, 0]
+
+
+@given(tables())
+def test_a_treatment_without_median_and_limit_is_the_plain_scale(table: Split) -> None:
+    scale = datasets.agree(datasets.statistics(table))
+    features = [Feature(name=name) for name in "abc"]
+
+    treated = datasets.standardise(table, datasets.treat(scale, features))
+
+    # Where nothing is done, float64 gives way to float32 at another step.
+    np.testing.assert_allclose(treated, datasets.standardise(table, scale), rtol=1e-6, atol=1e-6)

@@ -237,6 +237,49 @@ class Released(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftFound(Event):
+    """Before round 1: a site's data look unlike the others', by what all sites told in round 0.
+
+    Attributes:
+        kind: 'features', by how many deviations a mean lies elsewhere; 'labels', the population
+            stability index of the classes; 'scaling', deviations of values that look as if the
+            site had scaled them by itself.
+        found: By feature, the largest first.
+        threshold: Above which it is told; of 'scaling', how near to mean 0 and deviation 1.
+    """
+
+    level: ClassVar[str] = "WARN"
+    run: str
+    site: str
+    kind: Literal["features", "labels", "scaling"]
+    found: dict[str, float]
+    threshold: float
+
+    @property
+    def sentence(self) -> str:
+        worst = sorted(self.found.items(), key=lambda item: -abs(item[1]))[:5]
+        more = f" and {len(self.found) - 5} more" if len(self.found) > 5 else ""
+        if self.kind == "labels":
+            return (
+                f"{self.site} has its classes in other shares than the other sites (population "
+                f"stability index {worst[0][1]:.2f}, above {self.threshold:g}): check the rule "
+                "for the label, and judge each site by itself."
+            )
+        if self.kind == "scaling":
+            names = ", ".join(name for name, _ in worst)
+            return (
+                f"{self.site} seems to have scaled its own data ({names}{more}: mean 0, deviation "
+                "1): give values in the agreed units, since sites that scale by themselves do not "
+                "mean the same by the same number."
+            )
+        words = ", ".join(f"{name} {shift:+.2f}" for name, shift in worst)
+        return (
+            f"{self.site} differs from the other sites by more than {self.threshold:g} deviations "
+            f"in {words}{more}: check units and who is in the cohort."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerReceived(Event):
     """The coordinator has a site's valid answer.
 

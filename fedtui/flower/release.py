@@ -86,6 +86,7 @@ class Exit:
         vector: Vector | None = None,
         transport: arrays.Transport = "float32",
         statistics: Statistics | None = None,
+        bins: NDArray[np.int64] | None = None,
         record: Record | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> Message:
@@ -99,6 +100,8 @@ class Exit:
                 the same question and almost the same patients the earlier answer goes out again.
                 Empty where an answer is never the same, as a trained model's.
             statistics: 'count', 'total' and 'square', float64 [features]; what is hidden is zero.
+            bins: Patients in bins that all sites agreed on, int64 [features, bins]; small
+                neighbours share what they hold together.
             record: Of a later phase; arrives as JSON, field 'record'.
             fields: Texts and JSON values by name, e.g. the manifest; the latter arrive as JSON.
 
@@ -133,6 +136,9 @@ class Exit:
                 shown[name] = values.tobytes()
                 size += values.nbytes
             shown["labels"] = json.dumps(sheet.labels(behind, (fields or {})["classes"]))
+        if bins is not None:
+            shown["bins"] = sheet.bins(bins, (fields or {})["features"]).tobytes()
+            size += len(shown["bins"])
         if record is not None:
             shown["record"] = json.dumps(sheet.record(record, question))
             size += len(shown["record"])
@@ -212,6 +218,24 @@ class _Sheet:
         self.suppressed += int((told[:, 0] == 0).sum())
         self._releases.keep("statistics", self._cohort, fresh)
         return dict(zip(("count", "total", "square"), told.T.copy(), strict=True))
+
+    def bins(
+        self, counts: NDArray[np.int64], features: list[dict[str, Any]]
+    ) -> NDArray[np.float64]:
+        """Histograms for medians, float64 [features, bins]; all zero where there are too few."""
+        told = np.zeros(counts.shape)
+        fresh: dict[str, list[float]] = {}
+        for column, feature in enumerate(features):
+            question = records.question(feature)
+            if (before := self._before("bins", question)) is not None:
+                told[column] = before.answer
+            elif feature["kind"] == "number":  # a yes or no needs no median
+                row = counts[column].astype(np.float64)
+                told[column] = disclosure.smoothed(row, minimum=self.minimum)
+                fresh[question] = told[column].tolist()
+                self.suppressed += int(not told[column].any())
+        self._releases.keep("bins", self._cohort, fresh)
+        return told
 
     def labels(self, behind: Behind, classes: list[str]) -> list[int | None]:
         """Patients of each class, None where hidden."""
