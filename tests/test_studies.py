@@ -1,0 +1,459 @@
+"""Two hospitals agree on a study over data that are not public; without that, none is trained."""
+
+import contextlib
+import dataclasses
+import json
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datasets
+from fedtui import agreement, events, keys, operations, persons, site
+from fedtui import study as studies
+from fedtui.errors import DataError, PrivacyError, TrustError, UsageError
+from fedtui.flower.consent import Consent
+from fedtui.flower.link import Link
+from fedtui.journal import Journal
+from fedtui.register import Register
+from fedtui.site import Home
+from fedtui.study import Quorum, Study
+from tests import federation as fed
+from tests.federation import COORDINATOR, SITE, Federation, records, until
+from tests.test_commands import fedtui
+
+PEOPLE = {COORDINATOR: "Anna Ek", SITE: "Bo Berg"}
+PASSPHRASE = "tolv sura citroner"
+
+
+def clinical(**changes: Any) -> Study:
+    """A study over made-up patients that the sites did not declare public."""
+    terms: dict[str, Any] = {
+        "id": "heart",
+        "purpose": "Tell early who needs care.",
+        "legal_basis": "EPM 2026-01234-01",
+        "data": "clinical",
+        "model": "logistic",
+        "normalisation": "federated",
+        "approvers": PEOPLE,
+        "training": {"learning_rate": 0.1, "batch": 32},
+        "validation": studies.Validation(local=False),
+    }
+    return fed.study(**{**terms, **changes})
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    folder = tmp_path_factory.mktemp("clinical") / "data"
+    datasets.synthesise("clinical", folder, rows=400)
+    with fed.homes(COORDINATOR, SITE) as made:
+        for number, home in enumerate(made.homes.values(), start=1):
+            with home.settings.open("a") as file:
+                file.write(f'\n[data.clinical]\npath = "{folder}"\npart = "{number}/2"\n')
+        for name, home in made.homes.items():
+            operations.create_person(home, PEOPLE[name], PASSPHRASE)
+            made.up(name)
+        for name in made.homes:
+            made.linked(name)
+        yield made
+
+
+def known(home: Home, study: str, *, seconds: float = 60.0) -> dict[str, Any]:
+    """The newest version of a study, once this home has heard of it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = [e for e in operations.studies(home) if e["id"] == study and e["newest"]]
+        if found:
+            return found[0]
+        assert time.monotonic() < deadline, f"{home.path.name} never heard of {study}"
+        time.sleep(0.1)
+
+
+def proposed(pair: Federation, agreed: Study) -> None:
+    operations.propose_study(pair.site, agreed)
+    for home in pair.homes.values():
+        known(home, agreed.id)
+
+
+def approve(pair: Federation, agreed: Study, *names: str) -> None:
+    for name in names:
+        done = operations.approve_study(
+            pair.homes[name], agreed.id, person=PEOPLE[name], passphrase=PASSPHRASE
+        )
+        assert done["sent"]
+
+
+def check(home: Home, agreed: Study, *, starting: bool = True) -> None:
+    """The site's own judgement of a message, whatever its coordinator says."""
+    membership, own = site.load_membership(home), site.load(home)
+    book = Journal(home.journal, source="test")
+    key = keys.load_private(home.keys / "node.key")
+    with contextlib.closing(book), Link(membership, site=own.name, key=key) as link:
+        consent = Consent(
+            home, book, link, name=own.name, authority=membership.authority, words=dict
+        )
+        consent.check(agreed, studies.fingerprint(agreed), starting=starting)
+
+
+def refusal(home: Home, agreed: Study, *, starting: bool = True) -> str:
+    with pytest.raises(TrustError) as refused:
+        check(home, agreed, starting=starting)
+    assert refused.value.remedy
+    return str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def trained(pair: Federation) -> tuple[Study, str]:
+    """A study that both sites approved, and its completed run."""
+    agreed = clinical()
+    proposed(pair, agreed)
+    approve(pair, agreed, SITE, COORDINATOR)
+    ended = pair.run(agreed)
+    assert ended.outcome == "completed", ended.cause
+    return agreed, ended.run
+
+
+def test_a_study_that_both_sites_approved_is_trained(
+    pair: Federation, trained: tuple[Study, str]
+) -> None:
+    agreed, _ = trained
+
+    for home in pair.homes.values():
+        entry = known(home, agreed.id)
+        assert entry["state"] == "approved"
+        assert {n: s["person"] for n, s in entry["sites"].items()} == PEOPLE
+        text = operations.study_text(home, agreed.id)
+        assert f"the coordinator, run by {COORDINATOR}, itself a site" in " ".join(text.split())
+    until(pair.site, lambda e: isinstance(e, events.StudyDecided) and e.site == COORDINATOR)
+
+
+def test_who_approved_is_journaled_with_the_account_and_stays_here(
+    pair: Federation, trained: tuple[Study, str]
+) -> None:
+    ((_, signed),) = records(pair.site, events.DecisionSigned)[:1]
+
+    assert (signed.person, signed.user, signed.uid) == ("Bo Berg", *operations.account()[::-1])
+    assert signed.legal_basis == "EPM 2026-01234-01"
+    assert signed.patients == len(everybody(pair.site))
+    foreign = [e for r, e in _all(pair.coordinator) if r.origin or r.source == "coordinator"]
+    assert not [e for e in foreign if isinstance(e, events.DecisionSigned | events.AccessLogged)]
+
+
+def test_access_to_patients_data_is_logged_with_a_list_that_stays_here(
+    pair: Federation, trained: tuple[Study, str]
+) -> None:
+    agreed, run = trained
+    ((_, logged),) = records(pair.site, events.AccessLogged, run=run)
+
+    assert (logged.person, logged.unit, logged.purpose) == ("Bo Berg", SITE, agreed.purpose)
+    assert logged.patients == len(everybody(pair.site))
+    file = pair.site.audit / f"{logged.cohort}.json"
+    assert set(json.loads(file.read_text())["patients"]) == everybody(pair.site)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert logged.cohort != held(pair.site).cohort_hash
+    shown = json.loads(fedtui("audit", "access", "--json", home=pair.site.path).stdout)
+    assert [entry["run"] for entry in shown["accesses"]] == [run]
+
+
+def held(home: Home) -> datasets.Dataset:
+    """What this site holds, read by the test itself."""
+    source = site.load(home).data["clinical"]
+    return datasets.load("clinical", path=source.path, part=source.part)
+
+
+def everybody(home: Home) -> set[int]:
+    data = held(home)
+    return {int(g) for split in (data.train, data.validation, data.test) for g in split.groups}
+
+
+def _all(home: Home) -> list[Any]:
+    book = Journal(home.journal, source="test")
+    try:
+        return [(r, r.event) for r in book.read()]
+    finally:
+        book.close()
+
+
+def test_without_every_approval_neither_a_run_starts_nor_a_site_answers(pair: Federation) -> None:
+    agreed = clinical(id="lonely")
+    proposed(pair, agreed)
+    approve(pair, agreed, COORDINATOR)
+
+    with pytest.raises(TrustError, match=f"lonely lacks the approval of {SITE}"):
+        pair.start(agreed)
+
+    for home in pair.homes.values():
+        assert f"lacks the approval of {SITE}" in refusal(home, agreed)
+
+
+def test_an_approval_is_of_one_version_only(pair: Federation, trained: tuple[Study, str]) -> None:
+    changed = dataclasses.replace(trained[0], rounds=3)
+
+    with pytest.raises(TrustError, match="lacks the approval"):
+        pair.start(changed)
+
+    assert "lacks the approval" in refusal(pair.site, changed)
+    check(pair.site, trained[0])
+
+
+def test_an_expired_study_is_refused_everywhere(pair: Federation) -> None:
+    agreed = clinical(id="late", expires="2026-01-31")
+    proposed(pair, agreed)
+
+    with pytest.raises(TrustError, match="late expired on 2026-01-31"):
+        approve(pair, agreed, SITE)
+    with pytest.raises(TrustError, match="late expired"):
+        pair.start(agreed)
+    assert "late expired" in refusal(pair.site, agreed)
+    assert known(pair.site, "late")["state"] == "expired"
+
+
+def test_a_declined_study_is_refused_with_its_reason(pair: Federation) -> None:
+    agreed = clinical(id="doubtful")
+    proposed(pair, agreed)
+
+    operations.decline_study(
+        pair.site, "doubtful", reason="no ethics approval yet", person="Bo Berg",
+        passphrase=PASSPHRASE,
+    )  # fmt: skip
+
+    declined = "declined study doubtful: no ethics approval yet"
+    with pytest.raises(TrustError, match=declined):
+        pair.start(agreed)
+    for home in pair.homes.values():
+        assert declined in refusal(home, agreed)
+        assert known(home, "doubtful")["state"] == "declined"
+
+
+def test_a_withdrawal_ends_a_run_that_needs_the_site(pair: Federation) -> None:
+    agreed = clinical(id="long", rounds=400, quorum=Quorum(minimum_sites=2))
+    proposed(pair, agreed)
+    approve(pair, agreed, COORDINATOR, SITE)
+    run = pair.start(agreed)
+    until(pair.coordinator, lambda e: isinstance(e, events.RoundEnded) and e.run == run)
+
+    operations.withdraw_study(pair.site, "long", reason="a patient complained")
+
+    withdrew = f"{SITE} withdrew its approval of study long: a patient complained"
+    assert withdrew in refusal(pair.site, agreed, starting=False)
+    ended = pair.ended(run)
+    assert (ended.outcome, ended.code) == ("failed", 9)
+    told = {(e.site, e.code) for _, e in records(pair.coordinator, events.AnswerRefused, run=run)}
+    assert told & {(SITE, "withdrawn"), (SITE, "failed")}
+    with pytest.raises(TrustError, match=withdrew):
+        pair.start(agreed)
+    deadline = time.monotonic() + 60
+    while known(pair.coordinator, "long")["state"] != "withdrawn":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_data_that_do_not_fit_are_not_approved(pair: Federation) -> None:
+    agreed = clinical(id="strange", schema="0" * 64)
+    proposed(pair, agreed)
+    before = len(records(pair.site, events.DecisionSigned))
+
+    with pytest.raises(DataError, match="have schema"):
+        approve(pair, agreed, SITE)
+
+    assert len(records(pair.site, events.DecisionSigned)) == before
+    assert known(pair.site, "strange")["state"] == "proposed"
+
+
+def test_without_approvers_only_public_data_are_used(pair: Federation) -> None:
+    agreed = clinical(id="open", approvers={})
+
+    assert "names no approvers, and clinical here is not public" in refusal(pair.site, agreed)
+    check(pair.site, fed.study())
+
+
+def test_stock_peers_are_kept_from_data_that_are_not_public(pair: Federation) -> None:
+    agreed = clinical(id="open", interop=True, normalisation="none")
+
+    assert "open to stock Flower peers" in refusal(pair.site, agreed)
+
+
+def post(home: Home, data: bytes) -> dict[str, Any]:
+    """What the coordinator says to a document that this site sends."""
+    membership, own = site.load_membership(home), site.load(home)
+    key = keys.load_private(home.keys / "node.key")
+    with Link(membership, site=own.name, key=key) as link:
+        return link.post("/fedtui/studies", {"document": data.hex()})
+
+
+def document(home: Home, agreed: Study, **changes: Any) -> bytes:
+    """An approval by this site's person, right but for ``changes``."""
+    own = site.load(home)
+    person = changes.pop("person", PEOPLE[own.name])
+    node = changes.pop("node", home)
+    signer = persons.load(persons.file_of(home.persons, PEOPLE[own.name]), PASSPHRASE)
+    terms: dict[str, Any] = {
+        "word": "approve",
+        "study": agreed.id,
+        "fingerprint": studies.fingerprint(agreed),
+        "protocol": studies.PROTOCOL,
+        "code": studies.numeric_code(),
+        "site": own.name,
+        "person": person,
+        "key": persons.public_text(signer),
+        "serial": 1,
+        "time": "2026-11-23T10:00:00Z",
+        "nonce": secrets.token_hex(16),
+    }
+    made = agreement.Decision(**{**terms, **changes})
+    return agreement.decide(
+        made,
+        person=persons.sign(signer, agreement.to_sign(made)),
+        key=keys.load_private(node.keys / "node.key"),
+    )
+
+
+def test_the_coordinator_refuses_documents_that_do_not_hold_by_name(pair: Federation) -> None:
+    agreed = clinical(id="attacked")
+    proposed(pair, agreed)
+    other = document(pair.coordinator, agreed)
+    cases = {
+        f"another site, {COORDINATOR}": other,
+        f"{SITE} does not vouch": document(pair.site, agreed, node=pair.coordinator),
+        "names Bo Berg": document(pair.site, agreed, person="Eva"),
+        "no study with fingerprint": document(pair.site, agreed, fingerprint="0" * 64),
+        "on another study": document(pair.site, agreed, study="heart"),
+        "still to come": document(pair.site, agreed, time="2099-01-01T00:00:00Z"),
+        "cannot be read": b"{}",
+    }
+
+    told = {why: post(pair.site, data).get("refused", {}) for why, data in cases.items()}
+
+    for why, refused in told.items():
+        assert why.lower() in refused.get("message", "").lower(), (why, refused)
+        assert refused["exit_code"] in (2, 5)
+    assert known(pair.coordinator, "attacked")["state"] == "proposed"
+
+
+def test_a_coordinator_that_forges_an_approval_is_not_believed(pair: Federation) -> None:
+    agreed = clinical(id="forged")
+    proposed(pair, agreed)
+    register = Register(pair.site.studies)
+    register.add(document(pair.site, agreed))
+    forged = document(pair.site, agreed, site=COORDINATOR, person="Anna Ek")
+    register.add(forged)
+
+    told = refusal(pair.site, agreed)
+
+    assert f"lacks the approval of {COORDINATOR}; one does not hold" in told
+    assert f"{COORDINATOR} does not vouch for the key" in told
+
+
+def test_words_with_a_personal_number_are_not_sent(pair: Federation) -> None:
+    with pytest.raises(PrivacyError, match="looks like a person's number"):
+        operations.propose_study(
+            pair.site, clinical(id="named", purpose="As patient 19121212-1212 asked.")
+        )
+
+
+# Commands.
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> Path:
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE + "\n")
+    return file
+
+
+def test_the_commands_take_a_study_from_questions_to_approval(
+    pair: Federation, tmp_path: Path, passphrase: Path
+) -> None:
+    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
+    flags = [
+        "--id", "by-hand", "--purpose", "By hand.", "--sites", f"{COORDINATOR},{SITE}",
+        "--approvers", f"{COORDINATOR}=Anna Ek,{SITE}=Bo Berg", "--data", "clinical",
+        "--model", "logistic",
+    ]  # fmt: skip
+    fedtui("study", "new", str(first), *flags, "--rounds", "2", home=pair.site.path)
+    second.write_text(first.read_text().replace("rounds = 2", "rounds = 3"))
+    again = fedtui(
+        "study", "new", str(first), *flags, "--rounds", "2", home=pair.site.path, check=2
+    )
+    shown = fedtui("study", "show", str(first), home=pair.site.path)
+    differ = json.loads(
+        fedtui("study", "diff", str(first), str(second), "--json", home=pair.site.path).stdout
+    )
+    fedtui("study", "propose", str(first), home=pair.site.path)
+    asked = fedtui("study", "approve", "by-hand", home=pair.site.path, check=2)
+    sign = ["--passphrase-file", str(passphrase)]
+    mistyped = fedtui(
+        "study",
+        "approve",
+        "by-hand",
+        "--yes-i-have-read",
+        "other",
+        *sign,
+        home=pair.site.path,
+        check=2,
+    )
+    done = json.loads(
+        fedtui(
+            "study", "approve", "by-hand", "--yes-i-have-read", "by-hand", *sign, "--json",
+            home=pair.site.path,
+        ).stdout
+    )  # fmt: skip
+    listed = json.loads(fedtui("study", "list", "--json", home=pair.site.path).stdout)["studies"]
+
+    written = studies.load(first)
+    assert written.schema == held(pair.site).schema_hash
+    assert written.quorum.minimum_sites == 2
+    assert "exists already" in again.stderr
+    assert "bytes)" in shown.stdout
+    assert [c["key"] for c in differ["changes"]] == ["rounds"]
+    assert "--yes-i-have-read" in asked.stderr
+    assert "nothing was signed" in mistyped.stderr
+    assert (done["word"], done["person"], done["sent"]) == ("approve", "Bo Berg", True)
+    entry = next(e for e in listed if e["id"] == "by-hand")
+    assert entry["sites"][SITE]["said"] == "approved"
+    assert entry["sites"][COORDINATOR]["said"] == "missing"
+
+
+def test_a_wrong_passphrase_signs_nothing(pair: Federation, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("tolv blida citroner")
+    agreed = clinical(id="locked")
+    proposed(pair, agreed)
+
+    done = fedtui(
+        "study", "decline", "locked", "--reason", "no", "--passphrase-file", str(wrong),
+        home=pair.site.path, check=5,
+    )  # fmt: skip
+
+    assert "wrong passphrase" in done.stderr
+    assert known(pair.site, "locked")["state"] == "proposed"
+
+
+def test_a_study_that_nobody_knows_is_named(pair: Federation) -> None:
+    with pytest.raises(UsageError, match="No study nowhere is known here"):
+        operations.study_text(pair.site, "nowhere")
+
+
+def test_a_decision_made_without_a_link_is_sent_when_it_is_up(pair: Federation) -> None:
+    agreed = clinical(id="patient")
+    proposed(pair, agreed)
+    operations.down(pair.site)
+    started = fed.head(pair.site)
+
+    told = operations.decline_study(
+        pair.site, "patient", reason="later", person="Bo Berg", passphrase=PASSPHRASE
+    )
+    alone = refusal(pair.site, agreed)
+    pair.up(SITE)
+    pair.linked(SITE, after=started)
+
+    assert not told["sent"]
+    assert f"{SITE} declined study patient: later" in alone
+    until(
+        pair.coordinator,
+        lambda e: isinstance(e, events.StudyDecided) and (e.study, e.site) == ("patient", SITE),
+    )
