@@ -32,11 +32,13 @@ def write(
     seed: int,
     layout: Literal["kaggle", "decaihealth"] = "kaggle",
     size: int = 0,
+    each: int = 12,
 ) -> Written:
     """``rows`` images, 1.76 % melanoma as Kaggle has it, or 13.6 % as DecAIHealth; 3 at least.
 
     Args:
         size: Pixels along a side; 0 for the layout's own, 1024 or 256.
+        each: Images of the middle patient; Kaggle's has 12.
     """
     from PIL import Image
 
@@ -46,7 +48,7 @@ def write(
     cases = max(3, round(rows * (0.0176 if kaggle else 0.136)))
     target = np.zeros(rows, dtype=np.int64)
     target[random.choice(rows, cases, replace=False)] = 1
-    patient = _patients(rows, random)
+    patient = _patients(rows, each, random)
     evidence = random.normal(APART * target)
     camera = random.choice(list(_CAMERAS), patient.max() + 1)
     planted = {"several images of a patient": rows - len(np.unique(patient))}
@@ -97,9 +99,9 @@ def _save(file: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]
         writer.writerows(rows)
 
 
-def _patients(rows: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """The patient of each image: 2 to 115 images each, the median about 12, but for the last."""
-    counts = np.clip(np.exp(random.normal(np.log(12), 0.8, rows)), 2, 115).astype(np.int64)
+def _patients(rows: int, each: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """The patient of each image: 2 to 115 images each, the median about ``each``, but the last."""
+    counts = np.clip(np.exp(random.normal(np.log(each), 0.8, rows)), 2, 115).astype(np.int64)
     counts = np.minimum(counts, max(2, rows // 25))  # a small set has patients as well
     return np.repeat(np.arange(rows), counts)[:rows]
 
