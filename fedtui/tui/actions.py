@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-OVERVIEW, CONNECT, ROUNDS, LOGS, EXPORT = "overview", "connect", "rounds", "logs", "export"
-SCREENS = (OVERVIEW, CONNECT, ROUNDS, LOGS, EXPORT)
+OVERVIEW, CONNECT, JOIN, AGREEMENT = "overview", "connect", "join", "agreement"
+ROUNDS, VALIDATE, LOGS, EXPORT = "rounds", "validate", "logs", "export"
+SCREENS = (OVERVIEW, CONNECT, JOIN, AGREEMENT, ROUNDS, VALIDATE, LOGS, EXPORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,6 @@ class Action:
     orders: bool = False
 
 
-# Numbers are those of the eight screens to be: 1 Overview 2 Connect 3 Join 4 Agreement 5 Rounds
-# 6 Validate 7 Logs 8 Export.
 ACTIONS: tuple[Action, ...] = (
     Action(
         name="overview",
@@ -62,6 +61,26 @@ ACTIONS: tuple[Action, ...] = (
         always=True,
     ),
     Action(
+        name="joining",
+        keys=("3",),
+        shown="3",
+        label="Join",
+        help="Join a federation by a code; at the coordinator: invite, confirm, revoke.",
+        short="Join",
+        screen=JOIN,
+        always=True,
+    ),
+    Action(
+        name="agreement",
+        keys=("4",),
+        shown="4",
+        label="Agreement",
+        help="The studies: read, propose, sign, decline, withdraw.",
+        short="Agree",
+        screen=AGREEMENT,
+        always=True,
+    ),
+    Action(
         name="rounds",
         keys=("5",),
         shown="5",
@@ -69,6 +88,16 @@ ACTIONS: tuple[Action, ...] = (
         short="Rounds",
         help="The run, round by round: sites, charts, what has left this site.",
         screen=ROUNDS,
+        always=True,
+    ),
+    Action(
+        name="validation",
+        keys=("6",),
+        shown="6",
+        label="Validate",
+        help="What the joint model is worth, to each hospital on its own patients first.",
+        short="Val",
+        screen=VALIDATE,
         always=True,
     ),
     Action(
@@ -118,6 +147,126 @@ ACTIONS: tuple[Action, ...] = (
         label="down",
         help="Stop this home's processes, after a typed word: fedtui down.",
         on=(OVERVIEW,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="join_federation",
+        keys=("c",),
+        shown="c",
+        label="code",
+        help="Use an invitation's code or file: fedtui join.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="invite_site",
+        keys=("i",),
+        shown="i",
+        label="invite",
+        help="Make a code for another site, good once and for 72 hours: fedtui invite.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="confirm_site",
+        keys=("C",),
+        shown="C",
+        label="confirm",
+        help="Enrol the chosen site, after its six words are typed: fedtui sites --confirm.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="decline_site",
+        keys=("d",),
+        shown="d",
+        label="decline",
+        help="Refuse a pending site, or take an invitation back.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="suspend_site",
+        keys=("S",),
+        shown="S",
+        label="suspend",
+        help="Refuse the chosen site for a time, or take it back, after a typed word.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="revoke_site",
+        keys=("X",),
+        shown="X",
+        label="revoke",
+        help="Take the chosen site off the roster for good, after a typed word.",
+        on=(JOIN,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="propose_study",
+        keys=("n",),
+        shown="n",
+        label="propose",
+        help="Put a study to all its sites: fedtui study propose.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="sign_study",
+        keys=("S",),
+        shown="S",
+        label="sign",
+        help="Approve the chosen study under a person's own key, once it is read to its end.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="decline_study",
+        keys=("X",),
+        shown="X",
+        label="decline",
+        help="Refuse the chosen study for a reason that all sites read.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="withdraw_study",
+        keys=("W",),
+        shown="W",
+        label="withdraw",
+        help="Take this site's approval back; it refuses the run's next message.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="run_study",
+        keys=("R",),
+        shown="R",
+        label="run it",
+        help="Start a run of the chosen study, at the coordinator: fedtui run.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+    ),
+    Action(
+        name="validate_run",
+        keys=("v",),
+        shown="v",
+        label="validate",
+        help="Have every site judge the last completed run's models: fedtui validate.",
+        on=(VALIDATE,),
         home=True,
         orders=True,
     ),
@@ -312,7 +461,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="Up Dn",
         label="",
         help="Another site, finding or line; k and j do the same.",
-        on=(CONNECT, ROUNDS, LOGS, EXPORT),
+        on=(CONNECT, JOIN, AGREEMENT, ROUNDS, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="down",
@@ -320,7 +469,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="Down j",
         label="",
         help="",
-        on=(CONNECT, ROUNDS, LOGS, EXPORT),
+        on=(CONNECT, JOIN, AGREEMENT, ROUNDS, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="page_up",
@@ -328,7 +477,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgUp",
         label="",
         help="A page up; PgDn a page down. So do the arrows to the sides.",
-        on=(CONNECT, LOGS),
+        on=(CONNECT, JOIN, AGREEMENT, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="page_down",
@@ -336,7 +485,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgDn",
         label="",
         help="",
-        on=(CONNECT, LOGS),
+        on=(CONNECT, JOIN, AGREEMENT, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="top",

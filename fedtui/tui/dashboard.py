@@ -10,12 +10,12 @@ from textual.binding import BindingType
 from textual.message import Message
 
 from fedtui.tui import actions, checking, files, text
+from fedtui.tui.agreeing import Agreeing
 from fedtui.tui.checking import Checkup
-from fedtui.tui.operator import Operator
+from fedtui.tui.members import Members
 from fedtui.tui.panels import link
-from fedtui.tui.screens.connect import Connect
-from fedtui.tui.screens.exports import Exports
-from fedtui.tui.screens.logs import LEVELS, Logs
+from fedtui.tui.screens.frame import Movable
+from fedtui.tui.screens.logs import LEVELS
 from fedtui.tui.screens.overlays import Help, Palette, Prompt
 from fedtui.tui.viewer import KEPT_RECORDS
 
@@ -28,7 +28,7 @@ class Checked(Message):
         self.checkup = checkup
 
 
-class Dashboard(Operator, inherit_bindings=False):
+class Dashboard(Members, Agreeing, inherit_bindings=False):
     """The viewer with its keys: ``actions`` says which starts what, and where."""
 
     ENABLE_COMMAND_PALETTE = False
@@ -67,6 +67,15 @@ class Dashboard(Operator, inherit_bindings=False):
     def action_connect(self) -> None:
         self._show_page(actions.CONNECT)
 
+    def action_joining(self) -> None:
+        self._show_page(actions.JOIN)
+
+    def action_agreement(self) -> None:
+        self._show_page(actions.AGREEMENT)
+
+    def action_validation(self) -> None:
+        self._show_page(actions.VALIDATE)
+
     def action_rounds(self) -> None:
         self._show_page(actions.ROUNDS)
 
@@ -92,14 +101,14 @@ class Dashboard(Operator, inherit_bindings=False):
         self._step(1)
 
     def _step(self, rows: int) -> None:
-        if isinstance(self.page, Connect | Logs | Exports):
+        if isinstance(self.page, Movable):
             self.page.move(rows)
             self.redraw()
         elif run := self.progress.run:
             self.redraw(chosen=max(0, min(len(run.sites) - 1, self._view.chosen + rows)))
 
     def _page(self, direction: int) -> None:
-        if isinstance(self.page, Connect | Logs | Exports):
+        if isinstance(self.page, Movable):
             self.page.page(direction)
             self.redraw()
 

@@ -7,7 +7,8 @@ from textual.message import Message
 
 from fedtui import operations
 from fedtui.site import Home
-from fedtui.tui import actions, ordering
+from fedtui.tui import actions, desk, ordering
+from fedtui.tui.desk import Desk
 from fedtui.tui.ordering import Outcome
 from fedtui.tui.screens.forms import Confirm, Field, Form, Told
 from fedtui.tui.viewer import Viewer
@@ -21,6 +22,14 @@ class Ordered(Message):
     def __init__(self, title: str, outcome: Outcome) -> None:
         super().__init__()
         self.title, self.outcome = title, outcome
+
+
+class Read(Message):
+    """A part of the desk was read."""
+
+    def __init__(self, change: Callable[[Desk], Desk]) -> None:
+        super().__init__()
+        self.change = change
 
 
 class Operator(Viewer, inherit_bindings=False):
@@ -38,6 +47,7 @@ class Operator(Viewer, inherit_bindings=False):
     def on_ordered(self, message: Ordered) -> None:
         """Say what came of it: in the alarm row, or in a box where that is too little."""
         outcome = message.outcome
+        self.read_desk()
         said = f"{message.title}: {outcome.said}"
         self.redraw(note=said, host=self._look())
         if outcome.shown or len(said) > self.size.width - 8:
@@ -103,12 +113,13 @@ class Operator(Viewer, inherit_bindings=False):
                 port=int(given["port"]) if given["port"].isdigit() else 0,
                 names=tuple(given["names"].split()),
             )
-            then = "press u to start it" if coordinates else "press 3 to join a federation"
+            then = "press u to start it" if coordinates else "press 3, then c, to join a federation"
             return f"{made.name} is made; {then}"
 
         self._ask(
             "New site",
-            "Keys are made here and never leave this host. A coordinator also says under which name or address, and at which port, sites dial it.",
+            "Keys are made here and never leave this host. A coordinator also says under which "
+            "name or address, and at which port, sites dial it.",
             fields,
             work,
         )
@@ -210,10 +221,33 @@ class Operator(Viewer, inherit_bindings=False):
 
         self._ask("Verify", "Checksums, the chain, and heads that this site keeps.", fields, work)
 
+    # Screens that show more than the journal.
+
     def _show_page(self, name: str) -> None:
         self._undecided = False
         self._frame.page = self._pages[name]
         self.redraw()
+        self.read_desk()
+
+    def read_desk(self) -> None:
+        """Read anew what the screen in front shows beside the journal."""
+        home = self._home
+        if home is not None and home.settings.exists() and self.page.name in desk.NEWS:
+            desk.start(home, self.page.name, self._put)
+
+    def _put(self, change: Callable[[Desk], Desk]) -> None:
+        if self.is_running:
+            self.post_message(Read(change))
+
+    def on_read(self, message: Read) -> None:
+        """Something lies on the desk."""
+        self.redraw(desk=message.change(self._view.desk))
+
+    def on_news(self) -> None:
+        """What the desk shows may have changed too; the viewer's own handler comes as well."""
+        kinds = desk.NEWS.get(self.page.name)
+        if kinds and any(isinstance(record.event, kinds) for record in self.fresh):
+            self.read_desk()
 
     def action_exports(self) -> None:
         self._show_page(actions.EXPORT)

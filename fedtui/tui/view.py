@@ -1,7 +1,8 @@
 """One frozen look at everything a screen may draw from; panels are functions of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fedtui import events
 from fedtui.journal import Record
@@ -10,8 +11,12 @@ from fedtui.tui import actions, text, words
 from fedtui.tui.actions import Action
 from fedtui.tui.chart import Raster
 from fedtui.tui.checking import Checkup
+from fedtui.tui.desk import Desk
 from fedtui.tui.host import Host
 from fedtui.tui.text import Glyphs
+
+if TYPE_CHECKING:
+    from fedtui.report.comparison import Comparison
 
 _DAY_SECONDS = 86_400.0
 STALE_SECONDS = 30.0  # a trainer reports twice a second, the coordinator at every answer
@@ -25,6 +30,7 @@ class View:
         records: The last records of the journal, oldest first.
         now: The source's clock; ages are measured from it.
         host: None when an exported log is replayed: it tells nothing of this host.
+        desk: What screens show beside the journal, as it was read last.
         checkup: What this home's checks found; None where there is no home to check.
         chosen: Which site the cursor of Rounds is on.
         zoomed: Whether charts show that site and the joint model only.
@@ -36,6 +42,7 @@ class View:
     records: Sequence[Record] = ()
     now: float = 0.0
     host: Host | None = None
+    desk: Desk = field(default_factory=Desk)
     checkup: Checkup | None = None
     live: bool = True
     paused: bool = False
@@ -53,6 +60,19 @@ class View:
         """What can be done on a screen; a replayed log takes no orders, nor does a viewer."""
         home = self.checkup is not None
         return actions.valid(screen, home=home, orders=home and not self.readonly)
+
+    @property
+    def compared(self) -> "Comparison | None":
+        """What the last validated run came to: as read, or of a log what its records tell."""
+        if self.checkup is not None:
+            return self.desk.comparison
+        told = [r.event for r in self.records]
+        runs = [e.run for e in told if isinstance(e, events.ValidationStarted)]
+        if not runs:
+            return None
+        from fedtui.report.comparison import compare
+
+        return compare(runs[-1], told)
 
     @property
     def coordinates(self) -> bool:

@@ -17,12 +17,15 @@ from fedtui.site import Home
 from fedtui.tui import actions, host, terminal, text
 from fedtui.tui.checking import Checkup
 from fedtui.tui.host import Host
+from fedtui.tui.screens.agreements import Agreements
 from fedtui.tui.screens.connect import Connect
 from fedtui.tui.screens.exports import Exports
 from fedtui.tui.screens.frame import Frame, Page
+from fedtui.tui.screens.joining import Joining
 from fedtui.tui.screens.logs import Logs
 from fedtui.tui.screens.overview import Overview
 from fedtui.tui.screens.rounds import Rounds
+from fedtui.tui.screens.validation import Validation
 from fedtui.tui.sources import Follower, Live, Source
 from fedtui.tui.thin import ThinApp
 from fedtui.tui.view import View
@@ -71,15 +74,21 @@ class Viewer(ThinApp, inherit_bindings=False):
         self._undecided = True
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self._inbox: SimpleQueue[Delivery] = SimpleQueue()
+        self.fresh: list[Record] = []  # what came last
         pause = _SSH_SECONDS if terminal.over_ssh(os.environ) else _LOCAL_SECONDS
         self._follower = Follower(source, self._deliver, seconds=pause)
         self._logs = Logs()
         self._connect = Connect()
         self._exports = Exports()
+        self._joining = Joining()
+        self._agreements = Agreements()
         pages: tuple[Page, ...] = (
             Overview(),
             self._connect,
+            self._joining,
+            self._agreements,
             Rounds(),
+            Validation(),
             self._logs,
             self._exports,
         )
@@ -95,6 +104,7 @@ class Viewer(ThinApp, inherit_bindings=False):
         while not self._inbox.empty():
             progress, fresh, problem = self._inbox.get()
             self._records.extend(fresh)
+            self.fresh = fresh
             said = ""
             if isinstance(problem, OperatorError):
                 said = f"{problem} {problem.remedy}"
@@ -130,6 +140,7 @@ class Viewer(ThinApp, inherit_bindings=False):
             zoomed=self._view.zoomed,
             charted=self._view.charted,
             checkup=self._view.checkup,
+            desk=self._view.desk,
             paused=self._held is not None,
             records=shown.records or self._records,
             now=shown.now or self._source.now(),

@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from fedtui.tui import text
-from fedtui.tui.text import Glyphs, Line, Panel
+from fedtui.tui.text import Glyphs, Panel
 from fedtui.tui.widgets.lines import Lines
 
 _WIDEST = 78  # columns

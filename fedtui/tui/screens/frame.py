@@ -1,6 +1,6 @@
 """The one Textual screen: header, alarm row and key row around a page of lines."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from textual.app import ComposeResult
 from textual.screen import Screen
@@ -21,6 +21,17 @@ class Page(Protocol):
 
     def draw(self, view: View, width: int, height: int) -> list[Line]:
         """The page's ``height`` lines."""
+
+
+@runtime_checkable
+class Movable(Page, Protocol):
+    """A page with a cursor, or with more lines than fit."""
+
+    def move(self, rows: int) -> None:
+        """So many rows on; back if negative."""
+
+    def page(self, direction: int) -> None:
+        """A screenful on, or back."""
 
 
 class Frame(Screen[None], inherit_css=False):

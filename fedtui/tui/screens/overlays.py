@@ -22,6 +22,12 @@ _ABOUT = {
     actions.ROUNDS: "States: > works, = has answered, - waits, ! refused, x silent. Loss is that "
     "of training, the metric that on the site's own test examples. In charts the joint model is "
     "o, each site has its own sign.",
+    actions.JOIN: "With a code from the coordinator's operator this host becomes a site; both read "
+    "the same six words before it is confirmed. At the coordinator: every site it knows.",
+    actions.AGREEMENT: "Every study and who has said what: + approved, x declined or withdrawn, . "
+    "nothing yet. Read one to its end, then S signs it under a person's own key.",
+    actions.VALIDATE: "First each site's own patients: the federated model less the one that the "
+    "site trained alone, in pairs, with its interval. Then every model at every site.",
     actions.EXPORT: "Every run in this home's journal, the newest first. An export is a folder of "
     "text files with checksums: events, metrics, the study, versions.",
     actions.LOGS: "Every event as a sentence. The journal keeps all of them; the screen the last "
