@@ -64,6 +64,7 @@ __all__ = [
     "recognise",
     "standardise",
     "statistics",
+    "summarise",
     "support",
     "synthesise",
     "treat",
@@ -391,6 +392,17 @@ def inspect(
     described = report(data, minimum=minimum)
     more = getattr(_source(name), "describe", None)
     return described | (more(path, minimum=minimum) if more is not None else {})
+
+
+def summarise(data: Dataset, *, minimum: int = 10) -> list[dict[str, Any]]:
+    """Count, mean, deviation and missingness of each feature of the training split, as JSON.
+
+    Args:
+        minimum: What fewer patients than that would tell is None.
+    """
+    from datasets._report import summary
+
+    return summary(data, minimum=minimum)
 
 
 def synthesise(kind: str, folder: Path, *, rows: int, seed: int = 0, **options: Any) -> "Written":

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets import Dataset, Feature, Split
 
@@ -44,6 +45,43 @@ def report(data: Dataset, *, minimum: int) -> dict[str, Any]:
             for column, feature in enumerate(data.features)
         ],
     }
+
+
+def summary(data: Dataset, *, minimum: int) -> list[dict[str, Any]]:
+    """Count, mean, deviation and missingness of each feature in the training split, as JSON.
+
+    These are what round 0 is about, to three figures. All of a feature is None where fewer than
+    ``minimum`` patients have it; where fewer than as many lack it, or of a yes or no fewer have it
+    or have it not, what would tell so is None.
+    """
+    split = data.train
+    return [_summary(split, f, column, minimum) for column, f in enumerate(data.features)]
+
+
+def _summary(split: Split, feature: Feature, column: int, minimum: int) -> dict[str, Any]:
+    mask = split.mask[..., column]
+    values = split.x[..., column][mask].astype(np.float64)
+    people = _people(split, mask)
+    absent = _people(split, ~mask)
+    told = people >= minimum
+    if told and feature.kind != "number":
+        high = split.x[..., column] > 0
+        told = min(_people(split, mask & high), _people(split, mask & ~high)) >= minimum
+    share = people >= minimum and cell(absent, minimum) is not None
+    return {
+        "name": feature.name,
+        "unit": feature.unit,
+        "count": len(values) if share else None,
+        "mean": float(f"{values.mean():.3g}") if told else None,
+        "deviation": float(f"{values.std():.3g}") if told else None,
+        "missing": round(1 - len(values) / mask.size, 3) if share else None,
+    }
+
+
+def _people(split: Split, chosen: NDArray[np.bool_]) -> int:
+    """Patients with a chosen value."""
+    rows = chosen.any(axis=tuple(range(1, chosen.ndim))) if chosen.ndim > 1 else chosen
+    return len(np.unique(split.groups[rows]))
 
 
 def _hidden(counts: list[int], minimum: int) -> list[int | None]:

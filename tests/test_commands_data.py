@@ -61,3 +61,60 @@ def test_what_is_made_up_checks_out_and_the_cache_can_be_purged(tmp_path: Path) 
     assert "mimic_iv" in {entry["name"] for entry in listed}
     assert purged["freed_bytes"] >= 0
     assert "no data set that fedtui knows" in unknown.stderr
+
+
+def test_two_hospitals_prove_that_they_share_no_patient(tmp_path: Path) -> None:
+    made = str(tmp_path / "c")
+    fedtui("data", "synth", "clinical", "--to", made, "--rows", "200")
+    (key := tmp_path / "key").write_text("0123456789abcdef\n")
+    sealed = tmp_path / "sealed.json"
+    mine = ("--part", "1/2", "--key", str(key))
+
+    fedtui("data", "check", made, *mine, "--seal", str(sealed))
+    theirs = ("data", "check", made, "--part", "2/2", "--key", str(key))
+    apart = json.loads(fedtui(*theirs, "--against", str(sealed), "--json").stdout)
+    same = fedtui("data", "check", made, *mine, "--against", str(sealed), check=6)
+    again = fedtui("data", "check", made, *mine, "--seal", str(sealed), check=2)
+    (other := tmp_path / "other").write_text("another key, 16 bytes")
+    stranger = json.loads(
+        fedtui(
+            "data", "check", made, "--part", "1/2", "--key", str(other),
+            "--against", str(sealed), "--json",
+        ).stdout
+    )  # fmt: skip
+    (other).write_text("short")
+    short = fedtui("data", "check", made, "--key", str(other), "--seal", "x", check=2)
+
+    assert apart["in_common"] == 0
+    assert "patients in common" in same.stdout
+    assert not same.stdout.startswith("0 patients")
+    assert stranger["in_common"] == 0  # under another key nobody can tell
+    assert "exists" in again.stderr
+    assert "shorter than 16 bytes" in short.stderr
+    assert sealed.stat().st_mode & 0o777 == 0o600
+    assert "SYN-" not in sealed.read_text()
+
+
+def test_the_list_of_who_opted_out_is_checked_and_counted(tmp_path: Path) -> None:
+    fedtui("data", "synth", "clinical", "--to", str(tmp_path / "c"), "--rows", "200")
+    (out := tmp_path / "out.txt").write_text("SYN-000001\nSYN-000002\n197805129999\n")
+
+    checked = fedtui("data", "check", str(tmp_path / "c"), "--excluded", str(out)).stdout
+    whole, left = (
+        json.loads(fedtui("data", "inspect", str(tmp_path / "c"), "--json", *more).stdout)
+        for more in ((), ("--excluded", str(out)))
+    )
+
+    assert "who opted out are in no row" in checked
+    assert "197805129999" not in checked
+    assert whole["patients"] - left["patients"] in (1, 2)  # the schema's own list has others
+
+
+def test_statistics_need_data_that_the_site_offers(tmp_path: Path) -> None:
+    fedtui("init", "alone", home=tmp_path / "home")
+
+    none = fedtui("data", "stats", home=tmp_path / "home", check=2)
+    other = fedtui("data", "stats", "digits", home=tmp_path / "home", check=2)
+
+    assert "no data, or several" in none.stderr
+    assert "no data 'digits'" in other.stderr

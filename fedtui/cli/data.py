@@ -7,13 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli._shared import JsonOption, app, named, print_json
+from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json
 
 data = typer.Typer(help="Look at this site's data; nothing is sent.", rich_markup_mode=None)
 app.add_typer(data, name="data")
 
 PathArgument = Annotated[Path, typer.Argument(help="The folder or file, as downloaded.")]
 NameOption = Annotated[str, typer.Option("--name", help="Which data set; default recognised.")]
+ExcludedOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Patients who opted out, one id a line.", show_default=False),
+]
+PartOption = Annotated[str, typer.Option(help="Which part of it.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="The study's; it decides the splits.")]
 _BARS = " .:-=+*#"
 
 
@@ -38,13 +44,17 @@ def list_(json_: JsonOption = False) -> None:
 @data.command()
 @named
 def inspect(
-    path: PathArgument, name: NameOption = "", part: str = "all", json_: JsonOption = False
+    path: PathArgument,
+    name: NameOption = "",
+    part: PartOption = "all",
+    excluded: ExcludedOption = None,
+    json_: JsonOption = False,
 ) -> None:
     """Rows, patients, label rate, missing values and histograms; small counts stay hidden."""
     import datasets
 
     with _translated():
-        told = datasets.inspect(name or _recognised(path), path=path, part=part)
+        told = datasets.inspect(name or _recognised(path), path=path, part=part, excluded=excluded)
     if json_:
         print_json({"schema": 1, **told})
         return
@@ -64,9 +74,25 @@ def check(
     path: PathArgument,
     name: NameOption = "",
     study: Annotated[Path | None, typer.Option(help="The study that they should fit.")] = None,
+    part: PartOption = "all",
+    excluded: ExcludedOption = None,
+    key: Annotated[
+        Path | None, typer.Option(help="A secret that two hospitals share, for the next two.")
+    ] = None,
+    seal: Annotated[
+        Path | None, typer.Option(help="Write the part's patients there, under the key.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another hospital's sealed patients; exit 6 if shared.")
+    ] = None,
+    seed: SeedOption = 0,
     json_: JsonOption = False,
 ) -> None:
-    """Name what is wrong by file, column and row number, never by value; exit 6 if it blocks."""
+    """Name what is wrong by file, column and row number, never by value; exit 6 if it blocks.
+
+    With --key two hospitals prove that their parts share no patient: one writes --seal FILE and
+    hands it over, the other looks --against it. Nothing is sent.
+    """
     from dataclasses import asdict
 
     import datasets
@@ -76,22 +102,56 @@ def check(
     wanted = studies.load(study).data if study is not None else ""
     with _translated():
         chosen = name or wanted or _recognised(path)
-        found = datasets.check(chosen, path)
-        if not any(violation.blocks for violation in found):
-            datasets.load(chosen, path=path)
+        found = datasets.check(chosen, path, excluded=excluded)
+        fine = not any(violation.blocks for violation in found)
+        data_ = None
+        if fine:
+            data_ = datasets.load(chosen, path=path, part=part, seed=seed, excluded=excluded)
     if wanted and wanted != chosen:
         raise DataError(f"The study wants {wanted}.", remedy=f"Check with --name {wanted}.")
+    proof = _proof(data_, key, seal, against) if data_ is not None else {}
     if json_:
-        print_json({"schema": 1, "name": chosen, "violations": [asdict(v) for v in found]})
+        print_json({"schema": 1, "name": chosen, "violations": [asdict(v) for v in found], **proof})
     for violation in () if json_ else found:
         row = "" if violation.row is None else f", row {violation.row}"
         column = f", {violation.column}" if violation.column else ""
         state = "FAIL" if violation.blocks else "WARN"
         typer.echo(f"{state} {violation.file}{row}{column}: {violation.what}. {violation.remedy}")
-    if any(violation.blocks for violation in found):
+    if not fine:
         raise typer.Exit(6)
     if not json_:
         typer.echo(f"{chosen}: nothing stands in the way")
+        for what, patients in proof.items():
+            typer.echo(f"{patients} patients {what.replace('_', ' ')}")
+    if proof.get("in_common"):
+        raise typer.Exit(6)
+
+
+@data.command()
+@named
+def stats(
+    name: Annotated[str, typer.Argument(help="Of site.toml's data; default the only one.")] = "",
+    seed: SeedOption = 0,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """This site's features beside what all sites of the last run agreed on; nothing is sent."""
+    from fedtui.cli._statistics import statistics
+
+    with _translated():
+        told = statistics(home_of(home), name, seed=seed)
+    if json_:
+        print_json({"schema": 1, **told})
+        return
+    beside = f", beside run {told['run']}" if told["run"] else ", no run to compare with"
+    typer.echo(f"{told['data']}, part {told['part']}, training split{beside}")
+    typer.echo(f"{'':<28}{'count':>9}{'mean':>10}{'deviation':>11}{'missing':>9}{'shift':>8}")
+    for one in told["features"]:
+        label = f"{one['name'][:20]} {one['unit'][:7]}".strip()
+        typer.echo(
+            f"{label:<28}{_few(one['count']):>9}{_few(one['mean']):>10}"
+            f"{_few(one['deviation']):>11}{_share(one['missing']):>9}{_shift(one['shift']):>8}"
+        )
 
 
 @data.command()
@@ -150,6 +210,35 @@ def _recognised(path: Path) -> str:
         what = f"could be {', '.join(found)}" if found else "is no data set that fedtui knows"
         raise DataError(f"{path} {what}.", remedy="Say which with --name; 'fedtui data list'.")
     return found[0]
+
+
+def _proof(found: Any, key: Path | None, seal: Path | None, against: Path | None) -> dict[str, int]:
+    """How many patients were sealed, and how many another hospital's file has as well."""
+    from fedtui.cli import _disjoint
+    from fedtui.errors import UsageError
+    from fedtui.site import Limits
+
+    if key is None:
+        if seal or against:
+            raise UsageError(
+                "--seal and --against need --key.", remedy="Share one, then try again."
+            )
+        return {}
+    proof = {}
+    if seal is not None:
+        minimum = Limits().minimum_cell
+        proof["sealed"] = _disjoint.seal(found, key, seal, minimum=minimum)
+    if against is not None:
+        proof["in_common"] = _disjoint.in_common(found, key, against)
+    return proof
+
+
+def _few(value: float | None) -> str:
+    return "few" if value is None else f"{value:,}"
+
+
+def _shift(value: float | None) -> str:
+    return "" if value is None else f"{value:+.2f}"
 
 
 def _share(value: float | None) -> str:

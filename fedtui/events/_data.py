@@ -26,3 +26,22 @@ class CohortLoaded(Event):
         left = f", {self.excluded} who opted out left out" if self.excluded else ""
         stray = f"; {self.unmatched} on the list match nobody" if self.unmatched else ""
         return f"{self.data}, {self.part}: cohort {self.cohort[:12]}{left}{stray}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleAgreed(Event):
+    """What round 0 agreed on for all sites of a run, as this site got it.
+
+    Attributes:
+        mean: Over all sites, one number a feature in the data set's order, in its unit.
+        deviation: Likewise.
+    """
+
+    run: str
+    data: str
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.data}: mean and deviation of {len(self.mean)} features are agreed."
