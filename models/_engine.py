@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import models
 from datasets import Dataset
 from models import Manifest, ModelError, Privacy, Training, _inputs, _metrics, _pretrained
+from models._bookmark import Bookmark, question
 from models._noise import Guard
 from models._privacy import Plan, plan
 from models._program import BLOCK, Program, program
@@ -53,8 +54,8 @@ class Engine:
         config: The model's settings, as in the study.
         seed: The study's; decides the initial parameters and, with round and site, the order of
             examples. Not negative, below 2**32.
-        normalisation: Mean and deviation that all sites agreed on, each float64 [features]; None
-            takes the values as they are.
+        normalisation: What all sites agreed on, as ``datasets.standardise`` takes it; None takes
+            the values as they are.
         privacy: Record-level privacy, which changes a step: see ``_noise``. None for none.
         rounds: In the whole run, over which ``privacy`` is promised.
         secret: The site's own, at least 0 and known to nobody else: it decides samples and noise
@@ -74,7 +75,7 @@ class Engine:
         training: Training,
         data: Dataset,
         seed: int,
-        normalisation: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        normalisation: tuple[NDArray[np.float64], ...] | None,
         privacy: Privacy | None = None,
         rounds: int = 1,
         secret: int | None = None,
@@ -153,12 +154,13 @@ class Engine:
         on_progress: Progress | None = None,
         local: Vector | None = None,
         secret: int | None = None,
+        keep: Path | None = None,
     ) -> Trained:
         """The agreed epochs from ``vector``, with a new optimiser.
 
         The order of examples comes from (seed, round, stream), so a site that restarts repeats its
-        work bit for bit, on the same device and libraries. That is why nothing is kept in the
-        middle of a round: it would be a second truth beside the round's inputs.
+        work bit for bit, on the same device and libraries; with ``keep`` it goes on from the middle
+        of the round, to the same bits.
 
         Where memory does not suffice the round begins anew with every batch in twice as many
         pieces, whose gradients are added up; ``Trained.pieces`` says so.
@@ -173,6 +175,8 @@ class Engine:
                 none; may be left out in round 1, and by models that keep nothing.
             secret: In place of the engine's, for this round: noise that served two vectors would
                 cancel out between their answers.
+            keep: A file for where the round stands, written twice a minute and removed at the end.
+                One of another round, other data or another device is not read.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
@@ -189,7 +193,11 @@ class Engine:
             )
         vector, local = self._checked(vector), self._checked_local(local)
         judged = self._training.patience and len(self._data.validation)
+        own = bench.secret if secret is None else secret
         while True:
+            bookmark = None
+            if keep is not None:
+                bookmark = Bookmark(keep, self._question(vector, local, round, stream, own))
             try:
                 work = Round(
                     bench,
@@ -197,11 +205,15 @@ class Engine:
                     seed=self._seed,
                     round=round,
                     stream=stream,
-                    secret=bench.secret if secret is None else secret,
+                    secret=own,
                     tell=on_progress,
                     judge=self._validation_loss if judged else None,
+                    bookmark=bookmark,
                 )
-                return work.run(vector, local, began)
+                trained = work.run(vector, local, began)
+                if bookmark is not None:
+                    bookmark.remove()
+                return trained
             except jax.errors.JaxRuntimeError as error:
                 if not _exhausted(error):
                     raise
@@ -278,6 +290,14 @@ class Engine:
             epochs=self._training.epochs,
             rounds=rounds,
         )
+
+    def _question(self, *depends: Any) -> str:
+        """Of all that decides a round's bits."""
+        here = [jax.__version__, *map(str, jax.local_devices()), self._bench.pieces]
+        who = [self._model, self._config, self._training, self._seed, self._plan]
+        train, scale = self._data.train, self._normalisation or ()
+        arrays = (train.x, train.mask, train.y, train.groups, *scale)
+        return question(here, who, self._data.cohort_hash, *arrays, *depends)
 
     def _compiled(self, pieces: int) -> Program:
         promise = self._plan

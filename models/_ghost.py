@@ -1,88 +1,185 @@
-"""Norms of per-example gradients from one backward pass, without the gradients themselves.
+"""Norms and clipped sums of per-example gradients from one backward pass, without the gradients.
 
-A layer ends in a ``tap``: it passes its output on, and on the way back measures what each example
-adds to the squared norm of the layer's gradient. All taps of a network write into the cotangent of
-one ``tracker``, so the gradient with respect to it is the squared norm over all parameters.
+Every layer with parameters is called through ``layer``. While a pass is recorded it notes the
+layer's input, and a slot of zeros receives the slope of its output. The two tell what each example
+adds to the squared norm of the layer's gradient; and since an example's slopes are proportional to
+its weight in the sum, they also give the layer's part of the clipped sum, by a replay in which
+each layer stands alone.
 
 References:
     Goodfellow, Efficient Per-Example Gradient Computations, arXiv 1510.01799, 2015.
     Bu et al., Scalable and Efficient Training of Large CNNs with DP, NeurIPS 2022 (mixed ghost).
+    Bu et al., DP Optimization on Large Model at Small Cost, ICML 2023 (one pass back).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-Measure = Callable[[Any, Array], Array]
-"""(what the layer kept, the output's cotangent) to the squared norm by example, float32 [batch]."""
+Measure = Callable[[Array, Array], Array]
+"""(a layer's input, its output's slope) to the squared norm by example, float32 [batch]."""
 
-_tracker: ContextVar[Array | None] = ContextVar("tracker", default=None)
+
+@dataclass(slots=True)
+class Recording:
+    """What the layers of one pass note, in the order of their calls.
+
+    Attributes:
+        slots: Zeros shaped like each layer's output, whose cotangents are the slopes; None if only
+            ``shapes`` are asked for.
+    """
+
+    slots: Sequence[Array] | None = None
+    shapes: list[Any] = field(default_factory=list)
+    inputs: list[Array] = field(default_factory=list)
+    measures: list[Measure] = field(default_factory=list)
+
+    def slot(self) -> Array | None:
+        """Of the layer that is called now."""
+        return None if self.slots is None else self.slots[len(self.inputs)]
+
+
+@dataclass(slots=True)
+class Replay:
+    """A pass in which each layer sees the input that was recorded, and its output counts alone.
+
+    Attributes:
+        slopes: Of each layer's output, each example's times its factor.
+        total: Sum over the layers of slopes times outputs: its gradient is the clipped sum.
+    """
+
+    inputs: Sequence[Array]
+    slopes: Sequence[Array]
+    place: int = 0
+    total: Array = field(default_factory=lambda: jnp.zeros(()))
+
+
+_pass: ContextVar[Recording | Replay | None] = ContextVar("pass", default=None)
 
 
 @contextmanager
-def tracking(tracker: Array) -> Iterator[None]:
-    """While a network is traced: let its layers measure into ``tracker``, float32 [batch]."""
-    token = _tracker.set(tracker)
+def during(kind: Recording | Replay) -> Iterator[None]:
+    """While a network is traced: its layers take part in ``kind``."""
+    token = _pass.set(kind)
     try:
         yield
     finally:
-        _tracker.reset(token)
+        _pass.reset(token)
 
 
-def tracker() -> Array | None:
-    """What layers measure into at this moment, for a layer that needs a way back of its own."""
-    return _tracker.get()
+def layer(apply: Callable[[Array], Array], measure: Measure, x: Array) -> Array:
+    """``apply(x)``, linear in the layer's parameters, as the pass that is traced wants it."""
+
+    def through(slot: Array | None) -> tuple[Array, Array]:
+        output = apply(x)
+        return (output if slot is None else _slotted(output, slot)), x
+
+    return looped(through, apply, measure)
 
 
-def tap(measure: Measure, output: Array, *kept: Array) -> Array:
-    """``output`` as it is; what ``measure`` says of it goes to the tracker, if there is one.
+def looped(
+    through: Callable[[Array | None], tuple[Array, Array]],
+    apply: Callable[[Array], Array],
+    measure: Measure,
+) -> Array:
+    """A layer that is called in a loop over time and knows its inputs only afterwards.
 
-    Not for a layer that is called twice on one input, nor inside a loop over time: there the
-    gradients must be added before they are squared.
+    Args:
+        through: From a slot, or None, to the loop's output and the inputs at all times; the slot
+            receives the slopes of what ``apply`` gives in the loop.
+        apply: From the inputs at all times to what the layer gives, shaped like the slot.
     """
-    into = _tracker.get()
-    if into is None:
+    now = _pass.get()
+    if now is None:
+        return through(None)[0]
+    if isinstance(now, Recording):
+        output, x = through(now.slot())
+        if now.slots is None:
+            now.shapes.append(jax.eval_shape(apply, x))
+        now.inputs.append(x)
+        now.measures.append(measure)
         return output
-    tapped: Array = _tap(measure, output, kept, into)
-    return tapped
+    x, slope = now.inputs[now.place], now.slopes[now.place]
+    now.place += 1
+    now.total += jnp.vdot(slope, apply(x)).astype(jnp.float32)
+    return through(None)[0]  # for its shape; nothing that is asked for depends on it
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _tap(measure: Measure, output: Array, kept: Any, tracker: Array) -> Array:
-    del measure, kept, tracker
+@jax.custom_vjp
+def _slotted(output: Array, slot: Array) -> Array:
+    del slot
     return output
 
 
-def _forward(measure: Measure, output: Array, kept: Any, tracker: Array) -> tuple[Array, Any]:
-    del measure, tracker
-    return output, kept
+_slotted.defvjp(lambda output, _: (output, None), lambda _, slope: (slope, slope))
 
 
-def _backward(measure: Measure, kept: Any, slope: Array) -> tuple[Array, Any, Array]:
-    wide = [array.astype(jnp.float32) for array in kept]
-    return (
-        slope,
-        jax.tree.map(jnp.zeros_like, kept),
-        measure(wide, slope.astype(jnp.float32)),
+def clipped_sum(
+    losses: Callable[[list[Array]], tuple[Array, Array]],
+    leaves: list[Array],
+    real: Array,
+    *,
+    clip: float,
+) -> tuple[list[Array], Array]:
+    """Sum over real examples of their gradients, each scaled to a norm of at most ``clip``.
+
+    Args:
+        losses: From the leaves to each example's loss [batch], and something to hand through.
+            An example's loss may depend on no other example.
+        real: bool [batch]; padding counts nothing.
+
+    References:
+        Abadi et al., Deep Learning with Differential Privacy, CCS 2016, algorithm 1.
+    """
+    outline = Recording()
+    with during(outline):
+        jax.eval_shape(losses, leaves)
+
+    def recorded(slots: list[Array]) -> tuple[Array, tuple[Array, list[Array]]]:
+        recording = Recording(slots)
+        with during(recording):
+            loss, handed = losses(leaves)
+        return loss, (handed, recording.inputs)
+
+    slots = [jnp.zeros(shape.shape, shape.dtype) for shape in outline.shapes]
+    loss, back, (handed, inputs) = jax.vjp(recorded, slots, has_aux=True)
+    (slopes,) = back(jnp.ones_like(loss))
+    squares = sum(
+        measure(x.astype(jnp.float32), slope.astype(jnp.float32))
+        for measure, x, slope in zip(outline.measures, inputs, slopes, strict=True)
     )
+    factor = jnp.minimum(1.0, clip / jnp.sqrt(jnp.maximum(squares, 1e-30)))
+    factor = jnp.where(real, factor, 0.0)
+    weighed = [
+        slope * factor.reshape(-1, *[1] * (slope.ndim - 1)).astype(slope.dtype) for slope in slopes
+    ]
+
+    def replayed(leaves: list[Array]) -> Array:
+        replay = Replay(inputs, weighed)
+        with during(replay):
+            losses(leaves)
+        return replay.total
+
+    return jax.grad(replayed)(leaves), handed
 
 
-_tap.defvjp(_forward, _backward)
+def both(one: Measure, other: Measure) -> Measure:
+    """Of a layer with two parameters."""
+    return lambda x, slope: one(x, slope) + other(x, slope)
 
 
-def dense(kept: Any, slope: Array) -> Array:
-    """Of a kernel [inputs, outputs]; kept is the layer's input [batch, ..., inputs].
+def dense(x: Array, slope: Array) -> Array:
+    """Of a kernel [inputs, outputs]; the layer's input is [batch, ..., inputs].
 
     With steps in between the sum over pairs of steps, or the gradients themselves where they are
     smaller than the pairs.
     """
-    (x,) = kept
     if x.ndim == 2:
         return _square(x) * _square(slope)
     x = x.reshape(x.shape[0], -1, x.shape[-1])
@@ -93,33 +190,30 @@ def dense(kept: Any, slope: Array) -> Array:
     return _square(jnp.einsum("bti,bto->bio", x, slope))
 
 
-def bias(kept: Any, slope: Array) -> Array:
-    """Of a bias over the last axis; nothing is kept."""
-    del kept
+def bias(x: Array, slope: Array) -> Array:
+    """Of a bias over the last axis."""
+    del x
     return _square(_steps(slope))
 
 
-def scale(kept: Any, slope: Array) -> Array:
-    """Of a factor over the last axis; kept is what it multiplies."""
-    (x,) = kept
+def scale(x: Array, slope: Array) -> Array:
+    """Of a factor over the last axis."""
     return _square(_steps(x * slope))
 
 
-def depthwise(kept: Any, slope: Array) -> Array:
-    """Of one filter a channel; kept are the patches [batch, height, width, taps, channels]."""
-    (patches,) = kept
+def depthwise(patches: Array, slope: Array) -> Array:
+    """Of one filter a channel, from patches [batch, height, width, taps, channels]."""
     return _square(jnp.einsum("bhwkc,bhwc->bkc", patches, slope))
 
 
-def position(kept: Any, slope: Array) -> Array:
-    """Of a parameter that is added as it is to every example; nothing is kept."""
-    del kept
+def position(x: Array, slope: Array) -> Array:
+    """Of a parameter that is added as it is to every example."""
+    del x
     return _square(slope)
 
 
-def position_scale(kept: Any, slope: Array) -> Array:
-    """Of a factor for each place and channel; kept is what it multiplies, [batch, places, 1]."""
-    (x,) = kept
+def position_scale(x: Array, slope: Array) -> Array:
+    """Of a factor for each place and channel; the input is [batch, places, 1]."""
     return _square(x * slope)
 
 

@@ -3,6 +3,7 @@
 A layer computes in the dtype of its kernel, so that one cast of the parameters decides a network's.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,9 +33,9 @@ class Linear(nnx.Linear):
 
     def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
         """[batch, ..., inputs] to [batch, ..., outputs]."""
-        x = inputs.astype(self.kernel.dtype)
-        y = _ghost.tap(_ghost.dense, super().__call__(x, out_sharding), x)
-        return _ghost.tap(_ghost.bias, y) if self.use_bias else y
+        measure = _ghost.both(_ghost.dense, _ghost.bias) if self.use_bias else _ghost.dense
+        apply = partial(super().__call__, out_sharding=out_sharding)
+        return _ghost.layer(apply, measure, inputs.astype(self.kernel.dtype))
 
 
 class Affine(nnx.Module):
@@ -48,8 +49,11 @@ class Affine(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[batch, ..., channels] to the same."""
-        y = _ghost.tap(_ghost.scale, x * self.scale[...].astype(x.dtype), x)
-        return _ghost.tap(_ghost.bias, y + self.bias[...].astype(x.dtype))
+        return _ghost.layer(
+            lambda x: x * self.scale[...].astype(x.dtype) + self.bias[...].astype(x.dtype),
+            _ghost.both(_ghost.scale, _ghost.bias),
+            x,
+        )
 
 
 class LayerNorm(nnx.Module):
@@ -90,10 +94,11 @@ class Table(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[batch, features] to [batch, features, width]."""
-        kernel = self.kernel[...]
-        x = x.astype(kernel.dtype)[..., None]
-        y = _ghost.tap(_ghost.position_scale, x * kernel, x)
-        return _ghost.tap(_ghost.position, y + self.bias[...])
+        return _ghost.layer(
+            lambda x: x * self.kernel[...] + self.bias[...],
+            _ghost.both(_ghost.position_scale, _ghost.position),
+            x.astype(self.kernel[...].dtype)[..., None],
+        )
 
 
 class Token(nnx.Module):
@@ -106,6 +111,9 @@ class Token(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """[batch, steps, width] to [batch, 1 + steps, width]."""
-        value = jnp.broadcast_to(self.value[...].astype(x.dtype), (len(x), x.shape[-1]))
-        value = _ghost.tap(_ghost.position, value)
+        value = _ghost.layer(
+            lambda first: jnp.broadcast_to(self.value[...].astype(x.dtype), first.shape),
+            _ghost.position,
+            x[:, 0],
+        )
         return jnp.concatenate([value[:, None], x], axis=1)

@@ -12,9 +12,10 @@ import optax  # type: ignore[import-untyped]
 from jax import Array
 
 from models import Manifest, ModelError, Training, _network
-from models._augmentation import varied
+from models._descent import Course, Descent
 from models._network import Inputs, Leaves
-from models._noise import Guard, clipped_sum, noised
+from models._noise import Guard
+from models._objective import Objective
 
 BLOCK = 8192  # examples a call of ``predict`` at most, so that a large split's activations fit
 
@@ -24,26 +25,6 @@ class State(NamedTuple):
 
     leaves: Leaves
     memory: optax.OptState
-
-
-class Course(NamedTuple):
-    """What stays the same through the steps of an epoch.
-
-    Attributes:
-        anchor: The leaves at the round's start, for FedProx; empty without it.
-        rate: Factor on the learning rate in this round.
-        before: Steps of the round that came before this epoch.
-        steps: Steps of the whole round.
-        key: uint32 [2], decides the noise of DP-SGD.
-        variation: uint32 [2], decides how images vary, if they do.
-    """
-
-    anchor: Leaves
-    rate: np.float32
-    before: np.int32
-    steps: np.int32
-    key: Any
-    variation: Any = np.zeros(2, np.uint32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +93,8 @@ def program(
     narrow = training.precision == "bfloat16" or (
         training.precision == "auto" and jax.default_backend() == "gpu"
     )
+    aim = Objective(net=net, training=training, outputs=outputs, narrow=narrow)
+    descent = Descent(aim=aim, pieces=pieces, guard=guard)
 
     def flat(leaves: Leaves) -> Array:
         return jnp.concatenate([leaf.ravel() for leaf in leaves])
@@ -122,121 +105,18 @@ def program(
             pairs += zip(jnp.split(local, own), net.local.entries, strict=True)
         return [piece.reshape(entry.shape) for piece, entry in pairs]
 
-    def log_probabilities(
-        leaves: Leaves, x: Inputs, real: Array | None = None
-    ) -> tuple[Array, Leaves]:
-        used = _network.narrowed(leaves, net.moves, jnp.bfloat16) if narrow else leaves
-        logits, moved = net.logits(used, x, real)
-        if outputs == 1:
-            return jax.nn.log_sigmoid(jnp.concatenate([-logits, logits], axis=1)), moved
-        return jax.nn.log_softmax(logits), moved
-
-    def judged(leaves: Leaves, x: Inputs, y: Array, real: Array) -> tuple[Array, Array, Leaves]:
-        """Each example's log-probability, its loss with weights, and new statistics."""
-        logs, moved = log_probabilities(leaves, x, real)
-        chosen = jnp.take_along_axis(logs, y[:, None], axis=1)[:, 0]
-        loss = -chosen
-        if training.focal:
-            # The other classes' share, bounded off 0, where a power below 1 has no slope.
-            loss *= jnp.maximum(-jnp.expm1(chosen), 1e-7) ** training.focal
-        if training.class_weights:
-            loss *= jnp.asarray(training.class_weights, jnp.float32)[y]
-        return chosen, loss, moved
-
-    def penalty(leaves: Leaves, anchor: Leaves) -> Array | float:
-        found: Array | float = 0.0
-        if training.l2:
-            found += training.l2 / 2 * sum(jnp.vdot(w, w) for w in leaves if w.ndim > 1)
-        if training.proximal and anchor:
-            steps = [leaf - start for leaf, start in zip(leaves, anchor, strict=True)]
-            found += training.proximal / 2 * sum(jnp.vdot(step, step) for step in steps[:count])
-        return found
-
-    def share(
-        leaves: Leaves, x: Inputs, y: Array, real: Array, examples: Array, anchor: Leaves
-    ) -> tuple[Array, tuple[Array, Leaves]]:
-        """A piece's part of the mean over a step's examples, its plain sum, and statistics."""
-        chosen, loss, moved = judged(leaves, x, y, real)
-        total = -jnp.where(real, chosen, 0.0).sum()
-        aim = jnp.where(real, loss, 0.0).sum() if _weighs(training) else total
-        mean = aim / jnp.maximum(examples, 1)
-        if training.l2 or training.proximal:
-            mean += penalty(leaves, anchor) / pieces
-        return mean, (total, moved)
-
     def objective(leaves: Leaves, x: Inputs, y: Array, real: Array) -> tuple[Array, Array]:
-        mean, (total, _) = share(leaves, x, y, real, real.sum(), [])
+        mean, (total, _) = aim.share(leaves, x, y, real, real.sum(), [], pieces)
         return mean, total
-
-    def settle(leaves: Leaves, moved: Leaves) -> Leaves:
-        """The leaves with their new statistics."""
-        settled = list(leaves)
-        for place, value in zip(net.statistics, moved, strict=True):
-            settled[place] = value
-        return settled
-
-    def slope(leaves: Leaves, batch: Batch, course: Course) -> tuple[Leaves, Array, Leaves]:
-        """Gradient of one piece's share, the plain sum of its losses, leaves with statistics."""
-        x, y, real, examples = batch
-        if guard is None:
-            ascent = jax.grad(share, has_aux=True)
-            gradient, (total, moved) = ascent(leaves, x, y, real, examples, course.anchor)
-            return gradient, total, settle(leaves, moved)
-
-        def losses(leaves: Leaves) -> tuple[Array, Array]:
-            chosen, loss, _ = judged(leaves, x, y, real)
-            return loss, chosen
-
-        gradient, chosen = clipped_sum(losses, leaves, real, clip=guard.clip)
-        return gradient, -jnp.where(real, chosen, 0.0).sum(), leaves
-
-    def protect(gradient: Leaves, leaves: Leaves, at: Array, course: Course) -> Leaves:
-        """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""
-        assert guard is not None
-        key = jax.random.fold_in(jax.random.wrap_key_data(course.key), course.before + at)
-        noisy = noised(gradient, net.moves, key, guard)
-        if not (training.l2 or training.proximal):
-            return noisy
-        pull = jax.grad(lambda leaves: jnp.asarray(penalty(leaves, course.anchor)))(leaves)
-        return [a + b for a, b in zip(noisy, pull, strict=True)]
-
-    def gather(
-        x: Inputs, y: Array, rows: Array, examples: Array, at: Array, course: Course
-    ) -> "Batch":
-        batch = jax.tree.map(lambda part: jnp.take(part, rows, 0, mode="clip"), x)
-        if training.augmentation:
-            key = jax.random.fold_in(jax.random.wrap_key_data(course.variation), course.before + at)
-            images, table = batch
-            batch = varied(images, rows, key, training.augmentation), table
-        return Batch(batch, jnp.take(y, rows, mode="clip"), rows >= 0, examples)
 
     def advance(
         state: State, x: Inputs, y: Array, order: Array, first: Array, end: Array, course: Course
     ) -> tuple[State, Array]:
         def step(at: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             (leaves, memory), losses = carry
-            rows = order[at]
-            examples = (rows >= 0).sum()
-            if pieces == 1:
-                batch = gather(x, y, rows, examples, at, course)
-                gradient, total, leaves = slope(leaves, batch, course)
-            else:
-
-                def piece(carry: Any, rows: Array) -> tuple[Any, None]:
-                    leaves, gradient, total = carry
-                    batch = gather(x, y, rows, examples, at, course)
-                    more, add, leaves = slope(leaves, batch, course)
-                    summed = [a + b for a, b in zip(gradient, more, strict=True)]
-                    return (leaves, summed, total + add), None
-
-                nothing = [jnp.zeros_like(leaf) for leaf in leaves]
-                # Every piece-th row, so that padding at the end is spread over the pieces.
-                parts = rows.reshape(-1, pieces).T
-                (leaves, gradient, total), _ = jax.lax.scan(
-                    piece, (leaves, nothing, jnp.zeros(())), parts
-                )
+            gradient, total, leaves = descent.gradient(leaves, x, y, order[at], at, course)
             if guard is not None:
-                gradient = protect(gradient, leaves, at, course)
+                gradient = descent.protected(gradient, leaves, course.bits[at - first], course)
             change, memory = optimizer.update(gradient, memory, leaves)
             if training.schedule != "constant" or training.warmup or training.decay != 1:
                 factor = _factor(training, course.before + at, course.steps) * course.rate
@@ -254,7 +134,7 @@ def program(
 
     def predict(vector: Array, local: Array, x: Inputs, first: Array, rows: int) -> Array:
         block = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, rows), x)
-        return log_probabilities(shaped(vector, local), block)[0]
+        return aim.log_probabilities(shaped(vector, local), block)[0]
 
     def joined(leaves: Leaves) -> np.ndarray:
         # NumPy joins 100 MB in 0.1 s where XLA on a CPU takes 3.5 s.
@@ -271,19 +151,6 @@ def program(
         predict=jax.jit(predict, static_argnums=4),
         objective=objective,
     )
-
-
-class Batch(NamedTuple):
-    """Rows of one piece; ``examples`` counts the real ones of the whole step, int32 []."""
-
-    x: Inputs
-    y: Array
-    real: Array
-    examples: Array
-
-
-def _weighs(training: Training) -> bool:
-    return bool(training.focal or training.class_weights)
 
 
 def _factor(training: Training, done: Any, steps: Any) -> Array:

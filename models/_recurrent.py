@@ -34,11 +34,16 @@ class Recurrence(nnx.Module):
         """Inputs' share of the gates (reset, update, new) [batch, time, 3 width] to the states
         [batch, time, width]; the state before the first is 0.
         """
-        tracker = _ghost.tracker()
-        if tracker is None:
-            tracker = jnp.zeros(len(given))
         kernel, bias = self.kernel[...], self.bias[...]
-        return _unroll(given.swapaxes(0, 1), kernel, bias, tracker).swapaxes(0, 1)
+
+        def through(slot: Array | None) -> tuple[Array, Array]:
+            slot = None if slot is None else slot.swapaxes(0, 1)
+            states = _unroll(given.swapaxes(0, 1), kernel, bias, slot).swapaxes(0, 1)
+            return states, jnp.pad(states[:, :-1], ((0, 0), (1, 0), (0, 0)))
+
+        return _ghost.looped(
+            through, lambda before: before @ kernel + bias, _ghost.both(_ghost.dense, _ghost.bias)
+        )
 
 
 class Gru(nnx.Module):
@@ -64,14 +69,15 @@ class Gru(nnx.Module):
 
 
 @jax.custom_vjp
-def _unroll(given: Array, kernel: Array, bias: Array, tracker: Array) -> Array:
-    """The states [time, batch, width] of gates' inputs [time, batch, 3 width]."""
-    return _onward(given, kernel, bias, tracker)[0]
+def _unroll(given: Array, kernel: Array, bias: Array, slot: Array | None) -> Array:
+    """The states [time, batch, width] of gates' inputs [time, batch, 3 width].
+
+    A slot shaped like ``given`` receives the slopes of what the states recall.
+    """
+    return _onward(given, kernel, bias, slot)[0]
 
 
-def _onward(given: Array, kernel: Array, bias: Array, tracker: Array) -> tuple[Array, Any]:
-    del tracker
-
+def _onward(given: Array, kernel: Array, bias: Array, slot: Array | None) -> tuple[Array, Any]:
     def step(state: Array, given: Array) -> tuple[Array, tuple[Array, ...]]:
         recalled = state @ kernel + bias
         (a, b, c), (p, q, own) = jnp.split(given, 3, axis=-1), jnp.split(recalled, 3, axis=-1)
@@ -83,11 +89,11 @@ def _onward(given: Array, kernel: Array, bias: Array, tracker: Array) -> tuple[A
     start = jnp.zeros((given.shape[1], kernel.shape[0]), given.dtype)
     _, (states, *gates) = jax.lax.scan(step, start, given)
     before = jnp.concatenate([start[None], states[:-1]])
-    return states, (before, gates, kernel, bias)
+    return states, (before, gates, kernel, bias, slot)
 
 
-def _back(kept: Any, slope: Array) -> tuple[Array, Array, Array, Array]:
-    before, gates, kernel, bias = kept
+def _back(kept: Any, slope: Array) -> tuple[Array, Array, Array, Array | None]:
+    before, gates, kernel, bias, slot = kept
 
     def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
         slope, state, reset, update, new, own = now
@@ -102,12 +108,10 @@ def _back(kept: Any, slope: Array) -> tuple[Array, Array, Array, Array]:
         step, jnp.zeros_like(before[0]), (slope, before, *gates), reverse=True
     )
     given = jnp.concatenate([recalled[..., : 2 * kernel.shape[0]], by_new], axis=-1)
-    wide = (part.swapaxes(0, 1).astype(jnp.float32) for part in (before, recalled))
-    x, slopes = wide
-    squares = _ghost.dense((x,), slopes) + _ghost.bias((), slopes)
     # One product over all times at once; adding one up in every step takes a third longer.
     by_kernel = jnp.einsum("tbi,tbo->io", before, recalled)
-    return given, by_kernel, recalled.sum(axis=(0, 1)).astype(bias.dtype), squares
+    by_slot = None if slot is None else recalled
+    return given, by_kernel, recalled.sum(axis=(0, 1)).astype(bias.dtype), by_slot
 
 
 _unroll.defvjp(_onward, _back)

@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import ModelError, Training
+from models._batches import Order, sampled, shuffled, widened
+from models._bookmark import Bookmark, Place
+from models._descent import Course
+from models._noise import Bits, columns
 from models._privacy import Plan
-from models._program import Course, Program, State
+from models._program import Program, State
 
 Vector = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
 
+_MOST_STEPS = 64  # of noise drawn at once: from some ten a call costs nothing that can be seen
+_MOST_BITS = 2**25  # of 32 each drawn at once, 134 MB; three steps of ResNet-18
 _PACE = 0.5  # seconds between reports; a person sees movement, and the device hardly waits
-_SPARE = 6  # deviations of a Poisson batch's size that its rows have room for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,21 @@ class Bench:
     pieces: int = 1
     pace: int = 16
 
+    @property
+    def room(self) -> int:
+        """Steps whose noise is held at once."""
+        return max(1, min(_MOST_STEPS, _MOST_BITS // columns(self.program.manifest.size)))
+
+
+@dataclass(slots=True)
+class _Best:
+    """The epoch to end with, where early stopping chooses; its parameters and its loss in nats."""
+
+    epoch: int = 0
+    loss: float = math.inf
+    vector: Vector | None = None
+    local: Vector | None = None
+
 
 class Round:
     """The work of one round.
@@ -84,6 +104,7 @@ class Round:
         secret: Of the site alone; under a plan it takes part in that, and decides the noise.
         judge: From parameters and the site's own part to their mean loss on the validation split,
             in nats; None where nobody asks, or there is no such split.
+        bookmark: Where to go on from, and to note where the round stands; None for neither.
     """
 
     def __init__(
@@ -97,13 +118,16 @@ class Round:
         secret: int,
         tell: Progress | None,
         judge: Callable[[Vector, Vector], float] | None,
+        bookmark: Bookmark | None = None,
     ) -> None:
         self._bench, self._x, self._round = bench, x, round
-        self._tell, self._judge = tell, judge
-        words = [seed, round, stream] if bench.plan is None else [secret, seed, round, stream]
-        self._random = np.random.Generator(np.random.PCG64(words))
+        self._tell, self._judge, self._bookmark = tell, judge, bookmark
+        self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
+        self._samples = Bits("samples", secret, seed, round, stream)
+        self._noise = Bits("noise", secret, seed, round, stream)
         self._losses: list[float] = []  # a step's sum over its examples, in nats
         self._sizes: list[int] = []
+        self._best = _Best()
         self._told, self._told_at = 0, time.monotonic()  # what ``tell`` has heard of
 
     def run(self, vector: Vector, local: Vector, began: float) -> Trained:
@@ -124,64 +148,141 @@ class Round:
             rate=np.float32(training.decay ** (self._round - 1)),
             before=np.int32(0),
             steps=np.int32(training.epochs * -(-bench.examples // training.batch)),
-            key=np.zeros(2, np.uint32)
-            if bench.plan is None
-            else self._random.integers(0, 2**32, 2, dtype=np.uint32),
-            variation=self._random.integers(0, 2**32, 2, dtype=np.uint32)
-            if training.augmentation
-            else np.zeros(2, np.uint32),
         )
-        best, kept, epoch = math.inf, None, 0
-        for number in range(1, training.epochs + 1):
-            state = self._epoch(state, course._replace(before=np.int32(len(self._losses))))
+        if training.augmentation:
+            variation = self._random.integers(0, 2**32, 2, dtype=np.uint32)
+            course = course._replace(variation=variation)
+        state, start, first = self._resumed(state)
+        for number in range(start, training.epochs + 1):
+            state = self._epoch(number, state, course, first)
+            first = 0
             if self._judge is None:
-                epoch = number
-                continue
-            found = functions.vector(state), functions.own(state)
-            loss = self._judge(*found)
-            if loss < best or kept is None:
-                best, kept, epoch = loss, found, number
-            elif number - epoch >= training.patience:
+                self._best.epoch = number
+            elif not self._better(state, number):
                 break
         if self._told < len(self._losses):
             self._report(len(self._losses))
-        vector, local = kept or (functions.vector(state), functions.own(state))
+        best = self._best
+        if best.vector is None or best.local is None:
+            best.vector, best.local = functions.vector(state), functions.own(state)
         return Trained(
-            vector=finite(vector, "training diverged"),
+            vector=finite(best.vector, "training diverged"),
             loss=math.fsum(self._losses) / max(sum(self._sizes), 1),
             examples=bench.examples,
             steps=len(self._losses),
             seconds=time.monotonic() - began,
-            local=finite(local, "training diverged"),
-            epoch=epoch,
+            local=finite(best.local, "training diverged"),
+            epoch=best.epoch,
             pieces=bench.pieces,
         )
 
-    def _epoch(self, state: State, course: Course) -> State:
-        """One pass over the examples, a stretch of some half second at a time."""
-        bench = self._bench
-        if bench.plan is None:
-            order = _batches(self._random.permutation(bench.examples), bench.training.batch)
-        else:
-            order = sampled(self._random, bench.examples, bench.plan, bench.training.epochs)
+    def _better(self, state: State, number: int) -> bool:
+        """Whether to go on after this epoch; keeps its parameters if they are the best so far."""
+        assert self._judge is not None
+        found = self._bench.program.vector(state), self._bench.program.own(state)
+        loss = self._judge(*found)
+        if loss < self._best.loss or self._best.vector is None:
+            self._best = _Best(number, loss, *found)
+        return number - self._best.epoch < self._bench.training.patience
+
+    def _epoch(self, number: int, state: State, course: Course, first: int) -> State:
+        """One pass over the examples from step ``first``, a stretch of some half second at a time.
+
+        Under a plan the next stretch's noise is drawn while the device works on this one.
+        """
+        bench, steps = self._bench, int(course.steps)
+        course = course._replace(before=np.int32(len(self._losses) - first))
+        begun = self._state_of_chance(), len(self._sizes)
+        order = self._order()
         self._sizes += (order >= 0).sum(axis=1).tolist()
         resident = jax.device_put(
-            _widened(order, math.lcm(bench.width, bench.pieces)), bench.by_rows
+            widened(order, math.lcm(bench.width, bench.pieces)), bench.by_rows
         )
-        first = 0
-        while first < len(order):
-            end, started = min(first + bench.pace, len(order)), time.monotonic()
+        count = self._stretch(len(order) - first)
+        bits = self._drawn(len(self._losses), count)
+        while count:
+            end, started = first + count, time.monotonic()
             state, sums = bench.program.advance(
-                state, self._x, bench.labels, resident, np.int32(first), np.int32(end), course
+                state,
+                self._x,
+                bench.labels,
+                resident,
+                np.int32(first),
+                np.int32(end),
+                course._replace(bits=bits),
             )
+            following = self._stretch(len(order) - end)
+            bits = self._drawn(len(self._losses) + count, following)
             self._losses += np.asarray(sums)[first:end].tolist()
             now = time.monotonic()
-            bench.pace = _paced(bench.pace, (end - first) / (now - started))
-            first = end
-            steps = int(course.steps)
+            bench.pace = _paced(bench.pace, count / (now - started))
+            first, count = end, following
             if now - self._told_at >= _PACE or len(self._losses) == steps:
                 self._report(steps)
+            if self._bookmark is not None and self._bookmark.due:
+                self._bookmark.write(self._place(number, first, state, *begun))
         return state
+
+    def _order(self) -> Order:
+        bench = self._bench
+        if bench.plan is None:
+            return shuffled(self._random, bench.examples, bench.training.batch)
+        return sampled(self._samples, bench.examples, bench.plan, bench.training.epochs)
+
+    def _stretch(self, left: int) -> int:
+        """Steps of the next call of the device, of so many that are left in the epoch."""
+        room = left if self._bench.plan is None else self._bench.room
+        return min(self._bench.pace, room, left)
+
+    def _drawn(self, step: int, count: int) -> NDArray[np.uint32]:
+        """Bits of so many steps' noise, from the round's ``step`` on; nothing without a plan."""
+        bench = self._bench
+        if bench.plan is None:
+            return np.zeros((0, 0), np.uint32)
+        width = columns(bench.program.manifest.size)
+        self._noise.place = step * width // 4
+        return self._noise.draw(count, width, room=bench.room)
+
+    def _state_of_chance(self) -> dict[str, Any]:
+        return {"order": self._random.bit_generator.state, "samples": self._samples.place}
+
+    def _place(
+        self, number: int, first: int, state: State, chance: dict[str, Any], epochs_before: int
+    ) -> Place:
+        """Before step ``first`` of epoch ``number``, which began with ``chance``."""
+        best = self._best
+        arrays = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        if best.vector is not None and best.local is not None:
+            arrays |= {"best vector": best.vector, "best local": best.local}
+        return Place(
+            arrays,
+            {
+                "epoch": number,
+                "first": first,
+                "losses": self._losses,
+                "sizes": self._sizes[:epochs_before],
+                "chance": chance,
+                "best": [best.epoch, best.loss],
+            },
+        )
+
+    def _resumed(self, state: State) -> tuple[State, int, int]:
+        """The state, epoch and step to go on from: the bookmark's, or the beginning."""
+        found = None if self._bookmark is None else self._bookmark.read()
+        if found is None:
+            return state, 1, 0
+        arrays, facts = found
+        leaves, tree = jax.tree.flatten(state)
+        kept = [np.asarray(arrays[f"{i}"]) for i in range(len(leaves))]
+        self._losses, self._sizes = facts["losses"], facts["sizes"]
+        self._told = len(self._losses)
+        self._random.bit_generator.state = facts["chance"]["order"]
+        self._samples.place = facts["chance"]["samples"]
+        epoch, loss = facts["best"]
+        best = arrays.get("best vector"), arrays.get("best local")
+        self._best = _Best(epoch, loss, *best)
+        state = jax.tree.unflatten(tree, jax.device_put(kept, self._bench.everywhere))
+        return state, facts["epoch"], facts["first"]
 
     def _report(self, steps: int) -> None:
         done = len(self._losses)
@@ -203,38 +304,6 @@ def finite(vector: Vector, what: str) -> Vector:
             remedy="Lower the study's learning rate, or set a clip.",
         )
     return vector
-
-
-def sampled(
-    random: np.random.Generator, examples: int, plan: Plan, epochs: int
-) -> NDArray[np.int32]:
-    """An epoch of Poisson samples: each example is in each step's batch by its own chance.
-
-    Returns:
-        int32 [steps, rows], row numbers, then -1. There is room for the largest batch whatever
-        its size; room is given in steps, so that few shapes need compiling.
-    """
-    steps = plan.steps // epochs
-    batches = [np.flatnonzero(random.random(examples) < plan.rate) for _ in range(steps)]
-    room = min(examples, math.ceil(plan.batch + _SPARE * math.sqrt(plan.batch)))
-    while room < max(map(len, batches)):
-        room *= 2
-    order = np.full((steps, room), -1, dtype=np.int32)
-    for row, batch in zip(order, batches, strict=True):
-        row[: len(batch)] = batch
-    return order
-
-
-def _batches(rows: NDArray[np.int64], batch: int) -> NDArray[np.int32]:
-    """Row numbers as int32 [steps, batch]; the last step is filled up with -1."""
-    order = np.full((-(-len(rows) // batch), batch), -1, dtype=np.int32)
-    order.ravel()[: len(rows)] = rows
-    return order
-
-
-def _widened(order: NDArray[np.int32], multiple: int) -> NDArray[np.int32]:
-    """``order`` with padding, so that its columns can be cut into so many equal parts."""
-    return np.pad(order, ((0, 0), (0, -order.shape[1] % multiple)), constant_values=-1)
 
 
 def _paced(pace: int, speed: float) -> int:

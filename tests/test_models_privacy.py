@@ -16,16 +16,28 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset, Feature, Split
-from models import ModelError, Privacy, Training, _engine, _network, _noise, _privacy, _program
+from models import (
+    ModelError,
+    Privacy,
+    Training,
+    _descent,
+    _engine,
+    _network,
+    _noise,
+    _privacy,
+    _program,
+)
 from models._attention import Transformer
+from models._batches import sampled, widths
 from models._efficientnet import Block
 from models._engine import Engine
+from models._ghost import clipped_sum
 from models._layers import Linear
-from models._noise import Guard, clipped_sum
+from models._noise import Bits, Guard, normal
 from models._privacy import Plan, epsilon, plan
 from models._recurrent import Gru
 from models._resnet import ResNet
-from models._rounds import Trained, sampled
+from models._rounds import Trained
 
 BATCH, CLIP = 4, 0.5
 
@@ -189,7 +201,7 @@ def test_a_step_clips_each_example_and_noises_the_sum() -> None:
     check_one_step()
 
 
-def dropped(summed: Any, moves: Any, key: Any, guard: Guard) -> Any:
+def dropped(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
     return [leaf / guard.batch for leaf in summed]
 
 
@@ -198,15 +210,15 @@ def unclipped(losses: Any, leaves: Any, real: Any, *, clip: float) -> Any:
     return clipped_sum(losses, leaves, real, clip=1e9)
 
 
-def clipped_after(summed: Any, moves: Any, key: Any, guard: Guard) -> Any:
-    noisy = _noise.noised(summed, moves, key, guard._replace(batch=1.0))
+def clipped_after(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
+    noisy = _noise.noised(summed, moves, bits, guard._replace(batch=1.0))
     norm = jnp.sqrt(sum((leaf**2).sum() for leaf in noisy))
     factor = jnp.minimum(1.0, guard.clip / norm)
     return [factor * leaf / guard.batch for leaf in noisy]
 
 
-def half_noise(summed: Any, moves: Any, key: Any, guard: Guard) -> Any:
-    return _noise.noised(summed, moves, key, guard._replace(noise=guard.noise / 2))
+def half_noise(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
+    return _noise.noised(summed, moves, bits, guard._replace(noise=guard.noise / 2))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +234,7 @@ def half_noise(summed: Any, moves: Any, key: Any, guard: Guard) -> Any:
 def test_a_wrong_step_is_noticed(mutation: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_engine, "program", _program.program.__wrapped__)
     for name, wrong in mutation.items():
-        monkeypatch.setattr(_program, name, wrong)
+        monkeypatch.setattr(_descent, name, wrong)
 
     with pytest.raises(AssertionError):
         check_one_step()
@@ -262,7 +274,7 @@ def test_penalties_that_see_no_record_are_not_noised() -> None:
 def test_batches_are_poisson_samples() -> None:
     wanted = Plan(clip=1, noise=1, rate=0.1, batch=20, steps=2000, rounds=1, delta=1e-3)
 
-    order = sampled(np.random.default_rng(0), 200, wanted, 1)
+    order = sampled(Bits("samples", 0), 200, wanted, 1)
 
     sizes = (order >= 0).sum(axis=1)
     assert order.shape[0] == 2000
@@ -275,10 +287,57 @@ def test_batches_are_poisson_samples() -> None:
         assert (row[size:] == -1).all()
 
 
+def test_steps_of_every_size_are_clipped_and_divided_alike() -> None:
+    quiet = Privacy(noise=1e-6, clip=CLIP)
+    engine = site(quiet, rows=400, columns=3, batch=100, epochs=6, learning_rate=0.5)
+    assert engine.plan is not None
+    train, by_hand = engine._data.train, np.zeros(4)
+    x = np.column_stack([np.ones(400), train.x])
+    bits, used = Bits("samples", 5, 7, 1, 0), set()
+    for rows in (row for _ in range(6) for row in sampled(bits, 400, engine.plan, 6)):
+        own = rows[rows >= 0]
+        slopes = (1 / (1 + np.exp(-x[own] @ by_hand)) - train.y[own])[:, None] * x[own]
+        norms = np.linalg.norm(slopes, axis=1, keepdims=True)
+        by_hand = by_hand - 0.5 * (slopes * np.minimum(1, CLIP / norms)).sum(axis=0) / 100
+        used.add(np.searchsorted(widths(len(rows), 100), len(own)))
+
+    np.testing.assert_allclose(trained(engine).vector, by_hand, atol=1e-5)
+    assert used >= {0, 1}
+
+
+def test_bits_are_those_of_aes_in_counter_mode() -> None:
+    bits = Bits("noise")
+    bits._key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
+    bits.place = 0xF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF
+    plain = "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"
+    secret = "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
+
+    found = bits.draw(1, 4).tobytes() + bits.draw(1, 4).tobytes()
+
+    # NIST SP 800-38A, F.5.5, blocks 1 and 2: what is drawn is what was added to the text.
+    assert found.hex() == f"{int(plain, 16) ^ int(secret, 16):064x}"
+
+
+def test_every_use_and_every_word_gives_other_bits() -> None:
+    kinds = [Bits("noise", 1, 2), Bits("samples", 1, 2), Bits("noise", 1, 3), Bits("noise", 12)]
+
+    assert len({each.draw(1, 4).tobytes() for each in kinds}) == 4
+
+
+def test_noise_is_the_normal_quantile_of_its_bits() -> None:
+    whole = np.random.default_rng(0).integers(0, 2**32, 500, dtype=np.uint32)
+    ends = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    share = whole.view(np.int32) / 2**32 + 0.5
+    truth = [NormalDist().inv_cdf(p) for p in share]
+
+    np.testing.assert_allclose(normal(jnp.asarray(whole)), truth, rtol=1e-4, atol=1e-6)
+    assert np.abs(normal(jnp.asarray(ends))).max() == pytest.approx(5.42, abs=0.01)
+
+
 def test_room_grows_for_an_unlikely_batch() -> None:
     wanted = Plan(clip=1, noise=1, rate=0.9, batch=1, steps=3, rounds=1, delta=1e-3)
 
-    order = sampled(np.random.default_rng(0), 100, wanted, 1)
+    order = sampled(Bits("samples", 0), 100, wanted, 1)
 
     assert (order >= 0).sum(axis=1).min() > 60
 

@@ -1,0 +1,132 @@
+"""The gradient of one step: over a batch whole or in pieces, plain or with record-level privacy."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from models._augmentation import varied
+from models._batches import widths
+from models._ghost import clipped_sum
+from models._network import Inputs, Leaves
+from models._noise import Guard, noised
+from models._objective import Objective
+
+
+class Course(NamedTuple):
+    """What stays the same through the steps of a stretch.
+
+    Attributes:
+        anchor: The leaves at the round's start, for FedProx; empty without it.
+        rate: Factor on the learning rate in this round.
+        before: Steps of the round that came before this epoch.
+        steps: Steps of the whole round.
+        variation: uint32 [2], decides how images vary, if they do.
+        bits: uint32 [steps, parameters], what DP-SGD's noise is made of from the stretch's first
+            step on; empty without it.
+    """
+
+    anchor: Leaves
+    rate: np.float32
+    before: np.int32
+    steps: np.int32
+    variation: Any = np.zeros(2, np.uint32)
+    bits: Any = np.zeros((0, 0), np.uint32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """How a step comes to its gradient.
+
+    Attributes:
+        pieces: Into how many parts a batch is cut, one after the other.
+        guard: Clips and noises gradients, if given.
+    """
+
+    aim: Objective
+    pieces: int
+    guard: Guard | None
+
+    def gradient(
+        self, leaves: Leaves, x: Inputs, y: Array, rows: Array, at: Array, course: Course
+    ) -> tuple[Leaves, Array, Leaves]:
+        """Of the examples ``rows`` int32 [batch], -1 on padding: the gradient of their mean loss,
+        or the sum of clipped gradients; the plain sum of losses; the leaves with new statistics.
+
+        Args:
+            at: The step, counted from the epoch's start.
+        """
+        examples = (rows >= 0).sum()
+
+        def part(leaves: Leaves, rows: Array) -> tuple[Leaves, Array, Leaves]:
+            batch, labels = self._gather(x, y, rows, at, course)
+            return self._slope(leaves, batch, labels, rows >= 0, examples, course)
+
+        if self.pieces > 1:
+            return self._added(part, leaves, rows)
+        if self.guard is None or jax.local_device_count() > 1:  # which share the columns evenly
+            return part(leaves, rows)
+        sizes = widths(len(rows), self.guard.batch)
+        branches = [partial(lambda size, leaves: part(leaves, rows[:size]), n) for n in sizes]
+        fitting = sum((examples > size).astype(jnp.int32) for size in sizes[:-1])
+        found: tuple[Leaves, Array, Leaves] = jax.lax.switch(fitting, branches, leaves)
+        return found
+
+    def protected(self, summed: Leaves, leaves: Leaves, bits: Array, course: Course) -> Leaves:
+        """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""
+        assert self.guard is not None
+        noisy = noised(summed, self.aim.net.moves, bits, self.guard)
+        if not self.aim.penalises:
+            return noisy
+        pull = jax.grad(self.aim.penalty)(leaves, course.anchor)
+        return [a + b for a, b in zip(noisy, pull, strict=True)]
+
+    def _added(self, part: Any, leaves: Leaves, rows: Array) -> tuple[Leaves, Array, Leaves]:
+        """What the pieces of a batch give together."""
+
+        def piece(carry: Any, rows: Array) -> tuple[Any, None]:
+            leaves, gradient, total = carry
+            more, add, leaves = part(leaves, rows)
+            summed = [a + b for a, b in zip(gradient, more, strict=True)]
+            return (leaves, summed, total + add), None
+
+        nothing = [jnp.zeros_like(leaf) for leaf in leaves]
+        # Every piece-th row, so that padding at the end is spread over the pieces.
+        parts = rows.reshape(-1, self.pieces).T
+        (leaves, gradient, total), _ = jax.lax.scan(piece, (leaves, nothing, jnp.zeros(())), parts)
+        return gradient, total, leaves
+
+    def _gather(
+        self, x: Inputs, y: Array, rows: Array, at: Array, course: Course
+    ) -> tuple[Inputs, Array]:
+        batch = jax.tree.map(lambda part: jnp.take(part, rows, 0, mode="clip"), x)
+        how = self.aim.training.augmentation
+        if how:
+            key = jax.random.fold_in(jax.random.wrap_key_data(course.variation), course.before + at)
+            images, table = batch
+            batch = varied(images, rows, key, how), table
+        return batch, jnp.take(y, rows, mode="clip")
+
+    def _slope(
+        self, leaves: Leaves, x: Inputs, y: Array, real: Array, examples: Array, course: Course
+    ) -> tuple[Leaves, Array, Leaves]:
+        if self.guard is None:
+            ascent = jax.grad(self.aim.share, has_aux=True)
+            gradient, (total, moved) = ascent(
+                leaves, x, y, real, examples, course.anchor, self.pieces
+            )
+            settled = list(leaves)
+            for place, value in zip(self.aim.net.statistics, moved, strict=True):
+                settled[place] = value
+            return gradient, total, settled
+
+        def losses(leaves: Leaves) -> tuple[Array, Array]:
+            chosen, loss, _ = self.aim.judged(leaves, x, y, real)
+            return loss, chosen
+
+        gradient, chosen = clipped_sum(losses, leaves, real, clip=self.guard.clip)
+        return gradient, -jnp.where(real, chosen, 0.0).sum(), leaves
