@@ -6,10 +6,16 @@ are made where they are used, mode 0600, and never leave.
 
 import hashlib
 import ipaddress
+import json
 import os
+import secrets
+import socket
+import time
 from base64 import b64decode, b64encode
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -21,17 +27,35 @@ from fedtui.errors import TrustError
 
 AUTHORITY_YEARS = 10
 SERVER_DAYS = 90
+LOOPBACK = ("localhost", "127.0.0.1")
+_LAG = timedelta(minutes=5)  # a site's clock may lag a little
 
 PrivateKey = ec.EllipticCurvePrivateKey
 PublicKey = ec.EllipticCurvePublicKey
 
 
-def create_node_key(folder: Path) -> PublicKey:
-    """Make ``node.key`` (private) and ``node.pub`` in ``folder``."""
-    key = ec.generate_private_key(ec.SECP384R1())
-    _write_private(folder / "node.key", key)
-    (folder / "node.pub").write_bytes(public_bytes(key.public_key()))
-    return key.public_key()
+def node_key(folder: Path) -> PublicKey:
+    """The public half of ``node.key`` in ``folder``, made with ``node.pub`` if there is none."""
+    path = folder / "node.key"
+    if not path.exists():
+        write_atomically(path, private_bytes(ec.generate_private_key(ec.SECP384R1())))
+    public = load_private(path).public_key()
+    write_atomically(folder / "node.pub", public_bytes(public), mode=0o644)
+    return public
+
+
+def draw_node_key(folder: Path) -> PrivateKey:
+    """The successor of ``node.key``, in ``node.key.new`` until ``adopt_node_key``."""
+    path = folder / "node.key.new"
+    if not path.exists():
+        write_atomically(path, private_bytes(ec.generate_private_key(ec.SECP384R1())))
+    return load_private(path)
+
+
+def adopt_node_key(folder: Path) -> PublicKey:
+    """Put ``node.key.new`` in the place of ``node.key``, which is gone for good."""
+    (folder / "node.key.new").replace(folder / "node.key")
+    return node_key(folder)
 
 
 def load_private(path: Path) -> PrivateKey:
@@ -80,6 +104,15 @@ def public_bytes(key: PublicKey) -> bytes:
     )
 
 
+def private_bytes(key: PrivateKey) -> bytes:
+    """PEM without a passphrase: the process that uses it starts unattended."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
 def fingerprint(key: PublicKey) -> str:
     """Twelve groups of four hex digits of the key's sha256, to compare by phone."""
     der = key.public_bytes(
@@ -94,13 +127,22 @@ def authority_fingerprint(certificate: bytes) -> str:
     Raises:
         TrustError: it is not a certificate.
     """
+    return _groups(der(certificate))
+
+
+def der(certificate: bytes) -> bytes:
+    """A PEM certificate as DER.
+
+    Raises:
+        TrustError: it is not a certificate.
+    """
     try:
         parsed = x509.load_pem_x509_certificate(certificate)
     except ValueError as error:
         raise TrustError(
             "The invitation holds no certificate.", remedy="Ask the coordinator for a new one."
         ) from error
-    return _groups(parsed.public_bytes(serialization.Encoding.DER))
+    return parsed.public_bytes(serialization.Encoding.DER)
 
 
 def create_authority(folder: Path, *, name: str) -> None:
@@ -114,7 +156,7 @@ def create_authority(folder: Path, *, name: str) -> None:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))  # a site's clock may lag a little
+        .not_valid_before(now - _LAG)
         .not_valid_after(now + timedelta(days=365 * AUTHORITY_YEARS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
@@ -125,7 +167,9 @@ def create_authority(folder: Path, *, name: str) -> None:
     (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
-def create_server_certificate(folder: Path, *, names: tuple[str, ...]) -> None:
+def create_server_certificate(
+    folder: Path, *, names: tuple[str, ...], life: timedelta = timedelta(days=SERVER_DAYS)
+) -> None:
     """Make ``server.key`` and ``server.pem`` for ``names`` (hosts and IP addresses)."""
     authority_key = load_private(folder / "ca.key")
     authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
@@ -137,8 +181,8 @@ def create_server_certificate(folder: Path, *, names: tuple[str, ...]) -> None:
         .issuer_name(authority.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=SERVER_DAYS))
+        .not_valid_before(now - _LAG)
+        .not_valid_after(min(now + life, authority.not_valid_after_utc))
         .add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -150,8 +194,38 @@ def create_server_certificate(folder: Path, *, names: tuple[str, ...]) -> None:
         )
         .sign(authority_key, hashes.SHA384())
     )
-    _write_private(folder / "server.key", key)
-    (folder / "server.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    # The certificate last: whoever sees a new one finds its key in place.
+    write_atomically(folder / "server.key", private_bytes(key))
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    write_atomically(folder / "server.pem", pem, mode=0o644)
+
+
+def server_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What the coordinator's certificate is for: ``names`` of its settings, and this host's own."""
+    return tuple(dict.fromkeys((*names, socket.gethostname(), *LOOPBACK)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dated:
+    """A server certificate's names, and its times in seconds since 1970."""
+
+    names: tuple[str, ...]
+    issued: float
+    expires: float
+
+
+def read_server_certificate(path: Path) -> Dated:
+    """The certificate in ``path``. Raises ValueError if it is none."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return Dated(
+        names=(
+            *names.get_values_for_type(x509.DNSName),
+            *map(str, names.get_values_for_type(x509.IPAddress)),
+        ),
+        issued=(certificate.not_valid_before_utc + _LAG).timestamp(),
+        expires=certificate.not_valid_after_utc.timestamp(),
+    )
 
 
 def certificate_days_left(path: Path) -> float:
@@ -196,6 +270,20 @@ def sign_head(key: PrivateKey, *, site: str, at: int, head: str) -> str:
     return b64encode(key.sign(_head_text(site, at, head), ec.ECDSA(hashes.SHA384()))).decode()
 
 
+def sign(key: PrivateKey, text: bytes) -> str:
+    """``key``'s signature under ``text``, base64; the text begins with what kind of text it is."""
+    return b64encode(key.sign(text, ec.ECDSA(hashes.SHA384()))).decode()
+
+
+def signed(key: PublicKey, signature: str, text: bytes) -> bool:
+    """Whether ``signature`` is ``key``'s under exactly this text."""
+    try:
+        key.verify(b64decode(signature, validate=True), text, ec.ECDSA(hashes.SHA384()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def head_is_signed(key: PublicKey, signature: str, *, site: str, at: int, head: str) -> bool:
     """Whether ``signature`` is ``key``'s under exactly this head."""
     try:
@@ -207,6 +295,73 @@ def head_is_signed(key: PublicKey, signature: str, *, site: str, at: int, head: 
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def sign_statement(key: PrivateKey, *, what: str, site: str, public: PublicKey) -> dict[str, Any]:
+    """The federation's word about a site's key: suspended or revoked, as of now."""
+    said = {"what": what, "site": site, "key": fingerprint(public), "time": round(time.time(), 3)}
+    signature = key.sign(_statement_text(said), ec.ECDSA(hashes.SHA384()))
+    return {**said, "signature": b64encode(signature).decode()}
+
+
+def statement_holds(document: Any, *, authority: bytes, site: str, public: PublicKey) -> bool:
+    """Whether the federation's key (``authority``, PEM) says this of exactly this site's key."""
+    if not isinstance(document, dict):
+        return False
+    said = {name: document.get(name) for name in ("what", "site", "key", "time")}
+    if (said["site"], said["key"]) != (site, fingerprint(public)):
+        return False
+    issuer = x509.load_pem_x509_certificate(authority).public_key()
+    assert isinstance(issuer, PublicKey)
+    try:
+        signature = b64decode(str(document.get("signature")), validate=True)
+        issuer.verify(signature, _statement_text(said), ec.ECDSA(hashes.SHA384()))
+    except (InvalidSignature, ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def sign_succession(key: PrivateKey, *, site: str, old: PublicKey) -> str:
+    """The new key's own signature that it follows ``old`` at ``site``, base64."""
+    return b64encode(key.sign(_succession_text(site, old), ec.ECDSA(hashes.SHA384()))).decode()
+
+
+def succession_is_signed(key: PublicKey, signature: str, *, site: str, old: PublicKey) -> bool:
+    """Whether ``signature`` is the new key's over exactly this succession."""
+    try:
+        decoded = b64decode(signature, validate=True)
+        key.verify(decoded, _succession_text(site, old), ec.ECDSA(hashes.SHA384()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace ``path`` with ``data``: after a crash or a power cut it is the old or the new file."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+        with os.fdopen(os.open(scratch, flags, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _statement_text(said: dict[str, Any]) -> bytes:
+    return b"fedtui-statement-1\n" + json.dumps(said, sort_keys=True).encode()
+
+
+def _succession_text(site: str, old: PublicKey) -> bytes:
+    return f"fedtui-succession-1\n{site}\n{fingerprint(old)}".encode()
 
 
 def _head_text(site: str, at: int, head: str) -> bytes:
@@ -245,10 +400,8 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _write_private(path: Path, key: PrivateKey) -> None:
-    data = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(data)
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY  # an authority's key is never written over
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(private_bytes(key))
+        file.flush()
+        os.fsync(file.fileno())

@@ -43,6 +43,16 @@ def client(address: str, context: ssl.SSLContext, timeout: httpx.Timeout) -> htt
     )
 
 
+def drop(response: httpx.Response) -> None:
+    """Close the connection under a response that has been read.
+
+    A gateway that answers wrongly on an open connection may do so for as long as it is open.
+    """
+    stream = response.extensions.get("network_stream")
+    if stream is not None:
+        stream.close()
+
+
 def classify(error: Exception, address: str) -> LinkError:
     """The name for what httpx or Flower's client raised when dialling ``address``."""
     text = str(error)

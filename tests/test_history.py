@@ -42,7 +42,7 @@ def a_run(book: Journal, rounds: int = 3) -> None:
 
 
 def signed_head(book: Journal, site: str, folder: Path) -> events.HeadWitnessed:
-    public = keys.create_node_key(folder)
+    public = keys.node_key(folder)
     at, head = book.head()
     private = keys.load_private(folder / "node.key")
     return events.HeadWitnessed(

@@ -96,7 +96,7 @@ async def test_a_home_without_a_run_says_what_to_do_next() -> None:
     app = replayed(story.JOINED[:2])
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "next: federation" in shown(pilot))
-        assert "invite a site: fedtui invite SITE --key FILE" in shown(pilot)
+        assert "invite a site: fedtui invite SITE" in shown(pilot)
 
         await pilot.press("5")
         await until(

@@ -63,7 +63,7 @@ def from_invitation(path: Path) -> Target:
         ) from error
     except ValueError as error:
         raise _no_invitation(path) from error
-    if not isinstance(document, dict) or document.get("fedtui-invitation") != 1:
+    if not isinstance(document, dict) or document.get("fedtui-invitation") not in (1, 2):
         raise _no_invitation(path)
     target = from_address(str(document.get("address")), authority=str(document.get("authority")))
     published = document.get("addresses")

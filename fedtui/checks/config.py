@@ -50,7 +50,7 @@ def _read(home: Home) -> Finding:
             code="config-not-joined",
             measured=own.name,
             meaning=f"{own.name} has not joined a federation yet.",
-            remedy="Send keys/node.pub to the coordinator's operator, then 'fedtui join FILE'.",
+            remedy="Ask the coordinator's operator for an invitation, then 'fedtui join CODE'.",
         )
     if not home.membership.exists():
         return Finding(

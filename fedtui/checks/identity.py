@@ -20,13 +20,23 @@ _NAMES = {
     "stranger": (
         "key-unknown",
         "The coordinator's roster has no site of this name.",
-        "Send keys/node.pub of this home to the coordinator's operator and ask for an invitation.",
+        "Ask the coordinator's operator for an invitation, then 'fedtui join CODE'.",
     ),
     "forged": (
         "key-differs",
         "The roster holds another key under this site's name: this home was made anew, or the "
         "name is another hospital's.",
         "Compare the key's fingerprint with the coordinator's operator ('fedtui sites' there).",
+    ),
+    "pending": (
+        "key-pending",
+        "The coordinator's operator has not confirmed this site yet.",
+        "Read the six words of 'fedtui join' to that operator.",
+    ),
+    "suspended": (
+        "key-suspended",
+        "The coordinator has suspended this site.",
+        "Call the coordinator's operator.",
     ),
     "revoked": (
         "key-revoked",

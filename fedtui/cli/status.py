@@ -41,7 +41,8 @@ def status(
     typer.echo(f"site       {document['site']} ({', '.join(document['roles'])})")
     typer.echo(f"home       {document['home']}")
     typer.echo(f"processes  {alive}")
-    typer.echo(f"link       {document['link']}")
+    why = f": {document['link_cause']}" if document["link_cause"] else ""
+    typer.echo(f"link       {document['link']}{why}")
     run_ = document["run"]
     if run_ is None:
         typer.echo("run        none yet")

@@ -128,6 +128,21 @@ class Fleet:
         del self._names[node]
         self._state.nodes[node].online_until = 0.0  # Flower takes the smaller of this and now
         self._state.delete_node(NOOP_FLWR_AID, node)
+        with self._state.lock:  # which it keeps for ever; a site that is taken back has it still
+            self._forget_key(node)
+
+    def rekey(self, site: str, public_key: bytes) -> None:
+        """Give the node of ``site`` another key; its id and its messages stay."""
+        node = self._sites[site]
+        with self._state.lock:
+            self._forget_key(node)
+            self._state.node_public_key_to_node_id[public_key] = node
+            self._state.nodes[node].public_key = public_key
+
+    def _forget_key(self, node: int) -> None:
+        known = self._state.node_public_key_to_node_id
+        for key in [key for key, id in known.items() if id == node]:
+            del known[key]
 
     @property
     def sites(self) -> list[str]:

@@ -8,7 +8,7 @@ from fedtui import events
 from fedtui.transport import LinkError
 
 _BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
-SLOW_SECONDS = 15.0  # between tries where an operator must act first
+SLOW_SECONDS = 10.0  # between tries where an operator must act first
 _AHEAD_SECONDS, _BEHIND_SECONDS = 4.0, 240.0  # Flower refuses nodes 5 s ahead, 305 s behind
 _STUBBORN = 2  # refusals by Flower in a row, each right after the coordinator welcomed us
 

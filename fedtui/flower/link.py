@@ -1,108 +1,118 @@
-"""A site's signed requests to the coordinator's ``/fedtui/`` routes, and names for what fails.
+"""A site's signed requests to the coordinator's ``/fedtui/`` routes.
 
-Flower's own node ends on a blip (a TLS EOF, a proxy's 502, one 401); here every failure is
-classified: what passes by itself is retried for ever, what does not stops with a remedy.
+What the coordinator answers without the federation's signature is trouble that may pass, whatever
+it says: anything in between could have said it. Only a signed statement ends a membership.
 """
 
 import json
 import secrets
 import ssl
+import threading
 import time
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
 
-from fedtui import keys
+from fedtui import __version__, keys
 from fedtui.errors import TrustError
 from fedtui.keys import PrivateKey
 from fedtui.site import Membership
+from fedtui.study import PROTOCOL
+from fedtui.transport import TIMEOUT, LinkError, classify, client, drop, pinned
 
-TIMEOUT = httpx.Timeout(10.0, connect=5.0)  # seconds; a report is due every second
+_CALL = "Call the coordinator's operator."
+_REFUSALS = {
+    "pending": (
+        "the coordinator's operator has not confirmed this site yet",
+        "Read the six words of 'fedtui join' to the coordinator's operator.",
+        True,
+    ),
+    "suspended": ("the coordinator has suspended this site", _CALL, True),
+    "revoked": ("the coordinator says that it revoked this site, without proof", _CALL, False),
+    "stranger": (
+        "this site is not on the coordinator's roster",
+        "Ask its operator for an invitation.",
+        False,
+    ),
+    "forged": (
+        "the coordinator knows this site by another key",
+        "Ask its operator for an invitation.",
+        False,
+    ),
+    "stale": (
+        "the clocks differ by more than a minute",
+        "Set this host's clock (chrony or systemd-timesyncd).",
+        False,
+    ),
+    "replayed": ("the same request arrived twice", "None.", True),
+    "unsigned": ("our signature was lost on the way", "Ask what filters HTTP headers.", False),
+}  # the coordinator's code: what it means, what to do, whether it may pass by itself
 
 
-class LinkError(Exception):
-    """A request did not get through.
+class RevokedError(TrustError):
+    """The federation's own key says that this site does not belong to it any more.
 
     Attributes:
-        code: Stable name: refused, timeout, dns, tls, closed, proxy, status-N, unauthorised, …
-        passing: Whether it can pass by itself; otherwise an operator must act.
-        remedy: The next step.
+        statement: What it signed.
     """
 
-    def __init__(self, code: str, cause: str, *, remedy: str, passing: bool = True) -> None:
-        super().__init__(cause)
-        self.code, self.remedy, self.passing = code, remedy, passing
-
-
-def classify(error: Exception, address: str) -> LinkError:
-    """The name for what httpx or Flower's client raised when dialling ``address``."""
-    wait = "Nothing to do at once: fedtui keeps trying. 'fedtui check' looks closer."
-    text = str(error)
-    if isinstance(error, httpx.HTTPStatusError):
-        return _status(error.response.status_code, wait)
-    if isinstance(error, httpx.ProxyError):
-        return LinkError("proxy", "the proxy did not connect us", remedy=wait)
-    if isinstance(error, httpx.ConnectTimeout):
-        return LinkError("timeout", f"{address} did not answer", remedy=wait)
-    if isinstance(error, httpx.TimeoutException):
-        return LinkError("stalled", "an open connection stopped moving", remedy=wait)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return LinkError(
-            "certificate",
-            "the certificate is not from this federation",
-            remedy="Ask for an exception from TLS inspection here, or for a new invitation.",
-            passing=False,
+    def __init__(self, statement: dict[str, Any]) -> None:
+        since = datetime.fromtimestamp(float(statement["time"]), UTC)
+        self.since = since.strftime("%Y-%m-%d %H:%M UTC")
+        self.statement = statement
+        super().__init__(
+            f"The coordinator took this site off its roster on {self.since}.",
+            remedy="Call the coordinator's operator; to come back, 'fedtui join' a new invitation.",
         )
-    if isinstance(error, httpx.ConnectError):
-        if "Name or service not known" in text or "getaddrinfo" in text or "resolution" in text:
-            return LinkError("dns", "the coordinator's name is unknown here", remedy=wait)
-        if "refused" in text:
-            return LinkError("refused", f"nothing listens at {address}", remedy=wait)
-        if "SSL" in text or "EOF" in text:
-            return LinkError("tls", "the TLS handshake was cut off", remedy=wait)
-        return LinkError("unreachable", f"{address} cannot be reached", remedy=wait)
-    if isinstance(error, httpx.TransportError):
-        return LinkError("closed", "the connection was closed", remedy=wait)
-    if isinstance(error, ValueError):
-        return LinkError("foreign", "something else than a coordinator answered", remedy=wait)
-    return LinkError("internal", f"an unforeseen {type(error).__name__}", remedy=wait)
 
 
-def _status(status: int, wait: str) -> LinkError:
-    if status == 401:
-        return LinkError(
-            "unauthorised", "the coordinator wants us to introduce ourselves", remedy=wait
-        )
-    if status == 413:
-        return LinkError(
-            "body-limit",
-            "something in between limits the size of requests",
-            remedy="Ask the network team to allow request bodies of 8 MB to this address.",
-        )
-    return LinkError(f"status-{status}", f"HTTP status {status} came back", remedy=wait)
+def other_protocol(theirs: object) -> LinkError:
+    """The coordinator speaks protocol ``theirs``, and this fedtui another one."""
+    older = "at the coordinator" if isinstance(theirs, int) and theirs < PROTOCOL else "here"
+    return LinkError(
+        "protocol",
+        f"the coordinator speaks protocol {theirs} and this fedtui {__version__} protocol "
+        f"{PROTOCOL}",
+        remedy=f"Upgrade fedtui {older}; homes and enrolment stay as they are.",
+        passing=False,
+    )
 
 
 class Link:
     """Signed requests of one site to its coordinator; threads may share it.
 
+    Attributes:
+        key: What requests are signed with; may be replaced at any time.
+        turn: Held while the coordinator is told of a new key.
+
     Raises:
-        LinkError: the request did not get through.
-        TrustError: the coordinator does not accept this site, with its reason.
+        LinkError: the request did not get through, or was refused.
+        RevokedError: the federation's key says that this site is out.
     """
 
     def __init__(self, membership: Membership, *, site: str, key: PrivateKey) -> None:
-        self.address = membership.address
-        self._site, self._key = site, key
-        self._client = httpx.Client(
-            base_url=f"https://{membership.address}",
-            verify=pinned(membership.authority),
-            timeout=TIMEOUT,
-        )
+        self.address, self.key = membership.address, key
+        self.turn = threading.RLock()
+        self._site, self._authority = site, membership.authority.encode()
+        self._client = client(membership.address, pinned(membership.authority), TIMEOUT)
 
     def post(
         self, path: str, body: dict[str, Any], *, timeout: float | None = None
     ) -> dict[str, Any]:
         """The JSON answer to a signed POST; ``timeout`` is how long the answer may take."""
+        key = self.key
+        try:
+            return self._post(path, body, key, timeout)
+        except LinkError as error:
+            with self.turn:  # a key may have been changed meanwhile
+                if error.code != "forged" or self.key is key:
+                    raise
+            return self._post(path, body, self.key, timeout)
+
+    def _post(
+        self, path: str, body: dict[str, Any], key: PrivateKey, timeout: float | None
+    ) -> dict[str, Any]:
         content = json.dumps(body).encode()
         moment, nonce = f"{time.time():.3f}", secrets.token_hex(16)
         headers = {
@@ -111,25 +121,48 @@ class Link:
             "x-fedtui-time": moment,
             "x-fedtui-nonce": nonce,
             "x-fedtui-signature": keys.sign_request(
-                self._key, site=self._site, method="POST", path=path, body=content,
+                key, site=self._site, method="POST", path=path, body=content,
                 time=moment, nonce=nonce,
             ),
         }  # fmt: skip
         limit = TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=TIMEOUT.connect)
         try:
             response = self._client.post(path, content=content, headers=headers, timeout=limit)
-            answer = response.json() if response.is_success or response.status_code == 403 else {}
-            if response.status_code == 403 and "error" in answer:
-                raise TrustError(
-                    f"The coordinator refused this site: {answer['error']}.",
-                    remedy=answer.get("remedy", "Call the coordinator's operator."),
-                )
-            response.raise_for_status()
+            try:
+                if response.status_code == 403:
+                    self._refused(response, key)
+                response.raise_for_status()
+                answer = response.json()
+                if not isinstance(answer, dict) or "epoch" not in answer:
+                    raise ValueError("not a coordinator's answer")
+            except (httpx.HTTPError, ValueError, LinkError):
+                drop(response)
+                raise
         except (httpx.HTTPError, ValueError, ssl.SSLError) as error:
             raise classify(error, self.address) from error
-        if not isinstance(answer, dict):
-            raise classify(ValueError(), self.address)
         return answer
+
+    def _refused(self, response: httpx.Response, key: PrivateKey) -> None:
+        try:
+            answer = response.json()
+        except ValueError:  # a page of something in between
+            return
+        if not isinstance(answer, dict):
+            return
+        code, statement = answer.get("error"), answer.get("statement")
+        if (
+            isinstance(statement, dict)
+            and statement.get("what") == "revoked"
+            and keys.statement_holds(
+                statement, authority=self._authority, site=self._site, public=key.public_key()
+            )
+        ):
+            raise RevokedError(statement)
+        if code == "protocol":
+            raise other_protocol(answer.get("protocol"))
+        if isinstance(code, str) and code in _REFUSALS:
+            cause, remedy, passing = _REFUSALS[code]
+            raise LinkError(code, cause, remedy=remedy, passing=passing)
 
     def close(self) -> None:
         """Close the connections."""
@@ -140,11 +173,3 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def pinned(authority: str) -> ssl.SSLContext:
-    """TLS 1.2 or newer, trusting ``authority`` (PEM) and nobody else."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(cadata=authority)
-    return context

@@ -46,9 +46,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedtui.flower import arrays, crash
-from fedtui.flower.link import LinkError, classify
 from fedtui.keys import PrivateKey
 from fedtui.site import Membership
+from fedtui.transport import LinkError, classify, drop
 
 HEARTBEAT_SECONDS = 10.0  # Flower's smallest; it holds a node for online twice as long
 # A message shows before its parts are stored, which takes 60 ms at 100 MB; Flower waits a second.
@@ -57,7 +57,10 @@ Result = TypeVar("Result")
 
 
 class _Traffic:
-    """An interceptor that counts bytes, both ways, as bodies without headers."""
+    """An interceptor that counts bytes, both ways, as bodies without headers.
+
+    It closes the connection under an answer that Flower's server does not give.
+    """
 
     def __init__(self) -> None:
         self.sent = self.received = 0
@@ -65,10 +68,22 @@ class _Traffic:
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         response = call_next(context)
+        if not response.is_success or "protobuf" not in response.headers.get("content-type", ""):
+            drop(response)
         with self._lock:
             self.sent += len(context.request.content)
             self.received += len(response.content)
         return response
+
+
+class _Identity:
+    """An interceptor that signs with a key which may be replaced at any time."""
+
+    def __init__(self, key: PrivateKey) -> None:
+        self.now = NodeAuthHttpInterceptor(key, key.public_key())
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        return self.now.intercept(context, call_next)
 
 
 class Node:
@@ -82,7 +97,7 @@ class Node:
         self.node_id = 0
         self._public = public_key_to_bytes(key.public_key())
         self._held: dict[str, bytes] = {}  # parts of the last message, by the hash of each
-        self.traffic = _Traffic()
+        self.traffic, self._identity = _Traffic(), _Identity(key)
         self._client = FleetHttpClient.from_server_address(
             membership.address,
             insecure=False,
@@ -90,9 +105,14 @@ class Node:
             interceptors=[
                 self.traffic,
                 RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-                NodeAuthHttpInterceptor(key, key.public_key()),
+                self._identity,
             ],
         )
+
+    def rekey(self, key: PrivateKey) -> None:
+        """Sign with ``key`` from now on."""
+        self._public = public_key_to_bytes(key.public_key())
+        self._identity.now = NodeAuthHttpInterceptor(key, key.public_key())
 
     def activate(self, *, stored: Path) -> None:
         """Learn the node id from a stock SuperLink, which gives it once a minute at most.
@@ -180,7 +200,7 @@ class Node:
     def _named(self, call: Callable[[], Result]) -> Result:
         try:
             return call()
-        except (httpx.HTTPError, ssl.SSLError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError) as error:
             raise classify(error, self.address) from error
         except (ObjectPullError, ObjectPushError) as error:
             raise LinkError(
