@@ -201,6 +201,8 @@ def test_every_field_of_a_study_changes_its_fingerprint(field: str) -> None:
     value = getattr(agreed, field)
     other: Any = {
         "normalisation": "none",
+        "imputation": "median",
+        "clipping": 5.0,
         "sites": ("vgr", "halland", "malmo"),
         "quorum": study.Quorum(minimum_sites=1),
         "parameters": {},

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import datasets
 import models
-from fedtui import events
+from fedtui import disclosure, events
 from fedtui.errors import UsageError
 from fedtui.flower import checkpoints, rules, vectors
 from models._engine import Engine
@@ -58,7 +58,8 @@ def here(
             engines[site].train(joint, round=number, stream=stream(site))
             for site in sorted(engines)
         ]
-        joint, state = rule(joint, [d.vector for d in done], [d.examples for d in done], state)
+        weights = [disclosure.rounded(d.examples) for d in done]  # as a site's exit tells them
+        joint, state = rule(joint, [d.vector for d in done], weights, state)
     return joint
 
 

@@ -262,8 +262,8 @@ class ShiftFound(Event):
         if self.kind == "labels":
             return (
                 f"{self.site} has its classes in other shares than the other sites (population "
-                f"stability index {worst[0][1]:.2f}, above {self.threshold:g}): check the rule "
-                "for the label, and judge each site by itself."
+                f"stability index {sum(self.found.values()):.2f}, above {self.threshold:g}): check "
+                "the rule for the label, and judge each site by itself."
             )
         if self.kind == "scaling":
             names = ", ".join(name for name, _ in worst)

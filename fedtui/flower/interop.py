@@ -19,6 +19,7 @@ from flwr.supercore.fab import Fab
 
 from fedtui import __version__, events
 from fedtui import study as studies
+from fedtui.disclosure import rounded
 from fedtui.errors import TrustError
 from fedtui.events import Phase
 from fedtui.flower import arrays
@@ -136,7 +137,7 @@ def _answer(message: Message, context: Context, phase: Phase) -> Message:
 
 def _records(done: dict[str, Any]) -> RecordDict:
     metrics = {**done.get("metrics", {}), "seconds": done.get("seconds", 0.0)}
-    numbers = MetricRecord({"num-examples": done["examples"], **bounded_metrics(metrics)})
+    numbers = MetricRecord({"num-examples": rounded(done["examples"]), **bounded_metrics(metrics)})
     fields = ConfigRecord()
     for name in ("manifest", "features", "classes"):
         if name in done:
