@@ -118,3 +118,47 @@ def test_statistics_need_data_that_the_site_offers(tmp_path: Path) -> None:
 
     assert "no data, or several" in none.stderr
     assert "no data 'digits'" in other.stderr
+
+
+def test_one_fault_in_many_rows_is_one_line_with_their_numbers() -> None:
+    shown = fedtui("data", "check", str(heart_disease())).stdout
+
+    assert "processed.switzerland.data, rows 1-100, chol" in shown
+    assert len(shown.splitlines()) < 10
+
+
+def test_data_that_are_not_what_the_study_agreed_on_end_with_6(tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    fedtui("data", "synth", "clinical", "--to", str(folder), "--rows", "120")
+    told = json.loads(fedtui("data", "inspect", str(folder), "--json").stdout)
+    text = f"""
+id = "s-1"
+purpose = "a test"
+sites = ["a1"]
+data = "clinical"
+model = "logistic"
+rounds = 1
+schema = "{told["schema_hash"]}"
+"""
+    (study := tmp_path / "study.toml").write_text(text)
+
+    fits = fedtui("data", "check", str(folder), "--study", str(study))
+    schema = folder / "schema.toml"
+    schema.write_text(schema.read_text().replace("high = 110", "high = 100"))
+    differs = fedtui("data", "check", str(folder), "--study", str(study), check=6)
+    other = fedtui("data", "check", str(folder), "--name", "digits", "--study", str(study), check=6)
+
+    assert "nothing stands in the way" in fits.stdout
+    assert "agreed on" in differs.stderr
+    assert "wants clinical" in other.stderr
+
+
+def test_the_cohort_of_mimic_is_shown_with_who_was_left_out(tmp_path: Path) -> None:
+    fedtui("data", "synth", "mimic_iv", "--to", str(tmp_path / "m"), "--rows", "400")
+
+    shown = fedtui("data", "inspect", str(tmp_path / "m"))
+
+    assert "mimic_iv, part all" in shown.stdout
+    assert "stays out: it is shorter than 24 hours" in shown.stdout
+    assert "are the cohort" in shown.stdout
+    assert "also serve mimic_iv_los" in shown.stderr

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json
+from fedtui.cli import _data_words as words
+from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
 
 data = typer.Typer(help="Look at this site's data; nothing is sent.", rich_markup_mode=None)
 app.add_typer(data, name="data")
@@ -20,7 +21,6 @@ ExcludedOption = Annotated[
 ]
 PartOption = Annotated[str, typer.Option(help="Which part of it.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="The study's; it decides the splits.")]
-_BARS = " .:-=+*#"
 
 
 @data.command("list")
@@ -61,10 +61,12 @@ def inspect(
     counts = f"{told['rows']} rows, {told['patients']} patients"
     typer.echo(f"{told['name']}, part {told['part']}: {counts}")
     typer.echo(f"label rate {told['label_rate']}, schema {told['schema_hash'][:12]}")
+    for line in words.beside(told):
+        typer.echo(f"  {line}")
     for feature in told["features"]:
         typer.echo(
             f"  {feature['name'][:34]:<35}{feature['unit'][:12]:<13}"
-            f"{_share(feature['missing']):>7} missing  {_histogram(feature)}"
+            f"{words.share(feature['missing']):>7} missing  {words.histogram(feature)}"
         )
 
 
@@ -73,7 +75,9 @@ def inspect(
 def check(
     path: PathArgument,
     name: NameOption = "",
-    study: Annotated[Path | None, typer.Option(help="The study that they should fit.")] = None,
+    study: Annotated[
+        str, typer.Option(help="The study that they should fit: its id, or a study.toml.")
+    ] = "",
     part: PartOption = "all",
     excluded: ExcludedOption = None,
     key: Annotated[
@@ -86,6 +90,7 @@ def check(
         Path | None, typer.Option(help="Another hospital's sealed patients; exit 6 if shared.")
     ] = None,
     seed: SeedOption = 0,
+    home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Name what is wrong by file, column and row number, never by value; exit 6 if it blocks.
@@ -96,27 +101,23 @@ def check(
     from dataclasses import asdict
 
     import datasets
-    from fedtui import study as studies
-    from fedtui.errors import DataError
+    from fedtui import operations
 
-    wanted = studies.load(study).data if study is not None else ""
+    agreed = operations.study_named(home_of(home), study) if study else None
     with _translated():
-        chosen = name or wanted or _recognised(path)
+        chosen = name or (agreed.data if agreed else _recognised(path))
         found = datasets.check(chosen, path, excluded=excluded)
         fine = not any(violation.blocks for violation in found)
         data_ = None
         if fine:
+            seed = agreed.seed if agreed else seed
             data_ = datasets.load(chosen, path=path, part=part, seed=seed, excluded=excluded)
-    if wanted and wanted != chosen:
-        raise DataError(f"The study wants {wanted}.", remedy=f"Check with --name {wanted}.")
+            _fits(data_, agreed)
     proof = _proof(data_, key, seal, against) if data_ is not None else {}
     if json_:
         print_json({"schema": 1, "name": chosen, "violations": [asdict(v) for v in found], **proof})
-    for violation in () if json_ else found:
-        row = "" if violation.row is None else f", row {violation.row}"
-        column = f", {violation.column}" if violation.column else ""
-        state = "FAIL" if violation.blocks else "WARN"
-        typer.echo(f"{state} {violation.file}{row}{column}: {violation.what}. {violation.remedy}")
+    for line in () if json_ else words.lines(found):
+        typer.echo(line)
     if not fine:
         raise typer.Exit(6)
     if not json_:
@@ -143,14 +144,14 @@ def stats(
     if json_:
         print_json({"schema": 1, **told})
         return
-    beside = f", beside run {told['run']}" if told["run"] else ", no run to compare with"
-    typer.echo(f"{told['data']}, part {told['part']}, training split{beside}")
+    run = f", beside run {told['run']}" if told["run"] else ", no run to compare with"
+    typer.echo(f"{told['data']}, part {told['part']}, training split{run}")
     typer.echo(f"{'':<28}{'count':>9}{'mean':>10}{'deviation':>11}{'missing':>9}{'shift':>8}")
     for one in told["features"]:
         label = f"{one['name'][:20]} {one['unit'][:7]}".strip()
         typer.echo(
-            f"{label:<28}{_few(one['count']):>9}{_few(one['mean']):>10}"
-            f"{_few(one['deviation']):>11}{_share(one['missing']):>9}{_shift(one['shift']):>8}"
+            f"{label:<28}{words.few(one['count']):>9}{words.few(one['mean']):>10}"
+            f"{words.few(one['deviation']):>11}{words.share(one['missing']):>9}{words.shift(one['shift']):>8}"
         )
 
 
@@ -206,7 +207,9 @@ def _recognised(path: Path) -> str:
     from fedtui.errors import DataError
 
     found = datasets.recognise(path)
-    if len(found) != 1:
+    if len(found) > 1 and all(name.startswith(found[0]) for name in found):
+        say(f"{found[0]}; the same files also serve {', '.join(found[1:])} (--name).")
+    elif len(found) != 1:
         what = f"could be {', '.join(found)}" if found else "is no data set that fedtui knows"
         raise DataError(f"{path} {what}.", remedy="Say which with --name; 'fedtui data list'.")
     return found[0]
@@ -233,24 +236,23 @@ def _proof(found: Any, key: Path | None, seal: Path | None, against: Path | None
     return proof
 
 
-def _few(value: float | None) -> str:
-    return "few" if value is None else f"{value:,}"
+def _fits(found: Any, agreed: Any) -> None:
+    """Refuse data that are not what a study agreed on.
 
+    Raises:
+        DataError: another data set, or other names, units, ranges or classes.
+    """
+    from fedtui.errors import DataError
 
-def _shift(value: float | None) -> str:
-    return "" if value is None else f"{value:+.2f}"
-
-
-def _share(value: float | None) -> str:
-    return "few" if value is None else f"{value:.1%}"
-
-
-def _histogram(feature: dict[str, Any]) -> str:
-    """Counts as a row of marks; '?' where the count is too small to show."""
-    counts = feature.get("counts") or []
-    most = max((count for count in counts if count), default=1)
-    marks = (
-        "?" if count is None else _BARS[min(len(_BARS) - 1, count * len(_BARS) // (most + 1))]
-        for count in counts
-    )
-    return "".join(marks)
+    if agreed is None:
+        return
+    if agreed.data != found.name:
+        raise DataError(
+            f"The study wants {agreed.data}.", remedy=f"Check with --name {agreed.data}."
+        )
+    if agreed.schema and agreed.schema != found.schema_hash:
+        raise DataError(
+            f"These data have schema {found.schema_hash[:12]}, and study {agreed.id} agreed on "
+            f"{agreed.schema[:12]}.",
+            remedy="Bring names, units, ranges and classes to what the study's data sheet says.",
+        )
