@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtui import events, operations, persons
+from fedtui import agreement, events, keys, operations, persons
+from fedtui import study as studies
 from fedtui.errors import TrustError, UsageError
+from fedtui.journal import Journal
+from fedtui.register import Register
 from fedtui.site import Home
 from tests import federation as fed
 from tests.federation import Federation
 
+NOW = "2026-11-23T10:00:00Z"
 PASSPHRASE = "a sentence of the test alone"
 SHORT = ("--json", "--seconds", "3", "--home")
 REASON = "The data are public; the ethics board agreed on 3 May."
@@ -57,7 +61,8 @@ def test_a_model_that_cannot_be_assessed_leaves_only_with_a_signed_reason(
     assert 0.3 < told["auc"] < 0.9
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
     with np.load(bundle) as kept:
-        assert kept["logits"].shape[1:] == (told["nonmembers"], 10)
+        assert kept["logits"].shape[-1] == 10
+        assert kept["member"][-1].sum() == told["members"]
     journaled = [e for _, e in fed.records(home, events.LeakageAudited, run=run)]
     assert [e.verdict for e in journaled] == ["NOT ASSESSABLE"]
     assert fed.records(home, events.AuditProgressed, run=run)
@@ -90,15 +95,21 @@ def test_a_model_that_cannot_be_assessed_leaves_only_with_a_signed_reason(
     assert update["vector"] != told["vector"]
 
 
-def test_a_batch_that_gives_records_away_is_blocked_by_name(trio: Federation) -> None:
+def test_a_batch_that_gives_records_away_keeps_every_model_here(trio: Federation) -> None:
     home = trio.homes[fed.SITE]
     study = fed.study(id="leak-batch", parameters={"hidden": [16]}, training={"batch": 8})
     run = trio.run(dataclasses.replace(study, rounds=1)).run
+    ordered = operations.validate(trio.coordinator, run)
+    operations.await_validation(trio.coordinator, run, ordered["attempt"])
 
-    code, told = audit(home, "--object", "local")
+    code, told = audit(home, "--object", "alone")
 
-    assert (code, told["run"], told["verdict"]) == (7, run, "BLOCK")
+    assert (code, told["run"], told["round"], told["verdict"]) == (7, run, 1, "BLOCK")
     assert "batch of 8" in told["reasons"][0]
+    assert "says BLOCK" in operations.release_refusal(home, run, "local")
+    assert "not audited" in operations.release_refusal(home, run, "joint")
+    assert audit(home, run)[1]["round"] == 1
+    assert "says BLOCK" in operations.release_refusal(home, run, "joint")
 
 
 def test_what_is_not_there_is_named(trio: Federation) -> None:
@@ -110,3 +121,86 @@ def test_what_is_not_there_is_named(trio: Federation) -> None:
 
     code, told = audit(home, "--object", "everything")
     assert (code, told["error"]) == (2, "UsageError")
+
+
+def test_only_who_approved_the_study_here_can_override(tmp_path: Path) -> None:
+    home = Home(tmp_path / "halland")
+    operations.create(home, "halland", sources={"digits": {"part": "odd"}})
+    node = keys.load_private(home.keys / "node.key")
+    agreed = fed.study(sites=("halland", "vgr"), approvers={"halland": "Bo Berg", "vgr": "Eva Ek"})
+    for name in ("Bo Berg", "Anna Ek"):
+        persons.create(home.persons, name, PASSPHRASE)
+    bo = persons.load(persons.file_of(home.persons, "Bo Berg"), PASSPHRASE)
+    decision = agreement.Decision(
+        word="approve",
+        study=agreed.id,
+        fingerprint=studies.fingerprint(agreed),
+        protocol=studies.PROTOCOL,
+        code=studies.numeric_code(),
+        site="halland",
+        person="Bo Berg",
+        key=persons.public_text(bo),
+        serial=1,
+        time=NOW,
+        nonce="0" * 32,
+    )
+    register = Register(home.studies)
+    register.pin("halland", keys.public_bytes(node.public_key()))
+    register.add(agreement.propose(agreed, site="halland", key=node, time=NOW))
+    signature = persons.sign(bo, agreement.to_sign(decision))
+    register.add(agreement.decide(decision, person=signature, key=node))
+    verdict = audited(fingerprint=decision.fingerprint)
+    book = Journal(home.journal, source="agent")
+    book.append(verdict)
+    book.close()
+
+    with pytest.raises(TrustError, match="Anna Ek is not who approved"):
+        operations.sign_override(
+            home, verdict, reason=REASON, signer="Anna Ek", passphrase=PASSPHRASE
+        )
+    with pytest.raises(UsageError, match="Who signs"):
+        operations.sign_override(home, verdict, reason=REASON, signer="", passphrase=PASSPHRASE)
+    assert "says BLOCK" in operations.leakage_refusal(home, "r1", "local model")
+
+    signed = operations.sign_override(
+        home, verdict, reason=REASON, signer="Bo Berg", passphrase=PASSPHRASE
+    )
+
+    assert operations.leakage(home, "r1", "local model") == (verdict, signed)
+    assert operations.leakage_refusal(home, "r1", "local model", vector="a" * 64) == ""
+    assert "not audited" in operations.leakage_refusal(home, "r1", "global model")
+
+
+def audited(**changes: Any) -> events.LeakageAudited:
+    usual: dict[str, Any] = {
+        "run": "r1",
+        "round": 3,
+        "object": "local model",
+        "vector": "a" * 64,
+        "fingerprint": "b" * 64,
+        "verdict": "BLOCK",
+        "reasons": ("at 1 % false positives 6.0% to 9.0% of members are found.",),
+        "attack": "lira",
+        "shadows": 64,
+        "speaks": "recipe",
+        "seconds": 9.0,
+    }
+    numbers = ("rate", "rate_low", "rate_high", "auc", "auc_low", "auc_high", "epsilon", "claimed")
+    unknown = dict.fromkeys((*numbers, "members", "nonmembers"))
+    return events.LeakageAudited(**unknown | usual | changes)
+
+
+def test_a_pass_needs_nobody_and_no_verdict_lets_nothing_leave() -> None:
+    assert operations.verdict_allows_release(audited(verdict="PASS"))
+    assert operations.verdict_allows_release(audited(verdict="WARN"))
+    assert not operations.verdict_allows_release(audited(verdict="BLOCK"))
+    assert not operations.verdict_allows_release(audited(verdict="NOT ASSESSABLE"))
+    assert not operations.verdict_allows_release(None)
+
+
+def test_what_an_audit_says_reads_back_and_is_said_in_words() -> None:
+    event = audited(rate=0.075, rate_low=0.06, rate_high=0.09, members=700)
+
+    assert events.accept(json.loads(events.to_json(event))) == event
+    assert "BLOCK" in event.sentence
+    assert event.level == "WARN"

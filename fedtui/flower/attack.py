@@ -41,7 +41,7 @@ def audit(
     file = Path(order["input"])
     if file.suffix == ".safetensors":
         tensors = parse_tensors(file.read_bytes())
-        vector, kept = tensors["parameters"], tensors["own"]
+        vector, kept = tensors["parameters"], tensors.get("own", kept)
     else:
         vector = np.fromfile(file, dtype="<f4")
     try:

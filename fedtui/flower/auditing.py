@@ -13,16 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import load as load_tensors
+
 from fedtui import events
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, ResourceError, UsageError
+from fedtui.flower.vectors import hash_of
 from fedtui.flower.workbench import Workbench
 from fedtui.journal import Journal
 from fedtui.site import Home, load
 from fedtui.study import Study
 
 _TOLD_SECONDS = 1.0
-_FILES = {"local update": "*-train.out", "global model": "*-evaluate.in"}
+_JOINT = "joint.safetensors"
+_FILES: dict[str, tuple[str, ...]] = {
+    "local update": ("work/*/*-train.out",),
+    "global model": (f"models/*/{_JOINT}", "work/*/*-evaluate.in"),
+    "local model": ("models/*/local-*.safetensors",),
+}
 _LONGEST_SECONDS = 3600.0
 Access = Callable[[str, Study, str, dict[str, Any]], None]
 
@@ -39,7 +47,9 @@ class _Subject:
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of the file: a model is audited anew once it has changed."""
+        """Hex sha256 of the joint model's vector, or of the file: audited anew once it changes."""
+        if self.file.name == _JOINT:
+            return hash_of(load_tensors(self.file.read_bytes())["parameters"])
         with self.file.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -161,23 +171,29 @@ class Audits:
 
     def _find(self, run: str, kind: events.Audited) -> _Subject:
         """The newest such model of the run, or of the newest run that has one."""
-        folder = self._home.models if kind == "local model" else self._home.work
-        pattern = "local-*.safetensors" if kind == "local model" else _FILES[kind]
-        found = [path for path in folder.glob(f"*/{pattern}") if run in ("", path.parent.name)]
-        found.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
-        for path in reversed(found):
-            terms = sorted((self._home.work / path.parent.name).glob("*.terms"))
+        found = [
+            path
+            for pattern in _FILES[kind]
+            for path in self._home.path.glob(pattern)
+            if run in ("", path.parent.name)
+        ]
+        for path in sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+            name = path.parent.name
+            places = (self._home.work / name, self._home.models / name)
+            terms = [file for place in places for file in sorted(place.glob("*.terms"))]
             if terms:
+                order: dict[str, Any] = json.loads(terms[-1].read_bytes())
+                digits = "".join(c for c in path.stem if c.isdigit())
                 return _Subject(
-                    run=path.parent.name,
-                    round=int("".join(c for c in path.stem if c.isdigit())),
+                    run=name,
+                    round=int(digits or studies.parse(order["study"].encode()).rounds),
                     object=kind,
                     file=path,
-                    terms=json.loads(terms[-1].read_bytes()),
+                    terms=order,
                 )
         raise UsageError(
             f"This site holds no {kind} of run {run}." if run else f"This site holds no {kind}.",
-            remedy="Audit before another run begins; 'fedtui runs' lists what ran.",
+            remedy="A run's last update is kept until another begins, its models once validated.",
         )
 
     def _known(self, subject: _Subject) -> events.LeakageAudited | None:

@@ -4,6 +4,7 @@ A verdict is this site's newest ``LeakageAudited`` of a model; an override count
 parameters that it names. PASS and WARN may leave; BLOCK and NOT ASSESSABLE need an override.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,8 @@ def audit_leakage(
         OperatorError: what ended the audit before its time.
     """
     site.load(home)
+    if bundle is not None:
+        _check_free(bundle)
     answer = orders.order(
         home,
         "agent",
@@ -173,6 +176,13 @@ def leakage_refusal(home: Home, run_id: str, object: events.Audited, *, vector: 
     if verdict_allows_release(audited, override):
         return ""
     return f"its leakage audit says {audited.verdict}: see {command}, or sign an --override"
+
+
+def _check_free(bundle: Path) -> None:
+    """Refuse, before a minute's work, what could not be written after it."""
+    if bundle.exists() or not os.access(bundle.absolute().parent, os.W_OK):
+        cause = "exists already" if bundle.exists() else "cannot be written"
+        raise UsageError(f"{bundle} {cause}.", remedy="Give --bundle a new file.")
 
 
 def _awaited(home: Home, ordered: dict[str, Any], tell: Tell | None) -> LeakageAudited:
