@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from datasets import Dataset
 from models import Training, _inputs
+from models._batches import sampled, shuffled
+from models._descent import Course
 from models._inputs import Scale
 from models._leakage_scores import Flags
+from models._noise import Bits
 from models._privacy import Plan
-from models._program import BLOCK, Course, Program
-from models._rounds import Vector, _batches, sampled
+from models._program import BLOCK, Program, State
+from models._rounds import Vector
 
 WIDTH = 8  # models a call; more at a time are no faster on a CPU
 _VALUES = 2**22  # of inputs in a call of ``predict``, as in ``_engine``
@@ -62,6 +65,9 @@ def pool(data: Dataset, scale: Scale | None) -> Pool:
 class Recipe:
     """How the attacked model was made, as much of it as one site can repeat.
 
+    Other sites' part of a joint model is left out, and early stopping: shadows run all epochs.
+    Both make them leak rather more than the model does.
+
     Attributes:
         start: float32 [parameters], the first model of the study.
         rounds: After which the attacked model left.
@@ -81,7 +87,7 @@ class Shadows:
     def __init__(self, recipe: Recipe, pool: Pool) -> None:
         self._recipe, self._pool = recipe, pool
         self._x = jax.device_put(pool.inputs)
-        self._round, self._predict = _compiled(recipe.program)
+        self._round, self._predict = _compiled(recipe.program, recipe.plan is not None)
 
     def train(
         self,
@@ -112,7 +118,7 @@ class Shadows:
         for number in range(recipe.rounds):
             began = time.monotonic()
             order = _stacked([self._order(mine, random) for mine in rows])
-            keys = random.integers(0, 2**32, (len(chosen), 2), dtype=np.uint32)
+            keys = random.integers(0, 2**32, (len(chosen), 4), dtype=np.uint32)
             rate = np.float32(recipe.training.decay**number)
             vectors, own = self._round(
                 vectors, own, self._x, labels, order, (keys, rate), bool(recipe.training.proximal)
@@ -140,32 +146,42 @@ class Shadows:
         """A round's batches of one model, int32 [steps, room], -1 where there is no record."""
         training, plan = self._recipe.training, self._recipe.plan
         if plan is not None:
-            order = sampled(random, len(rows), plan, 1)
-            return np.where(order >= 0, rows[order], -1).astype(np.int32)
-        epochs = [
-            _batches(random.permutation(rows), training.batch) for _ in range(training.epochs)
-        ]
-        return np.concatenate(epochs)
+            bits = Bits("audit", int(random.integers(0, 2**63)))
+            order = sampled(bits, len(rows), plan, 1)
+        else:
+            epochs = [shuffled(random, len(rows), training.batch) for _ in range(training.epochs)]
+            order = np.concatenate(epochs)
+        return np.where(order >= 0, rows[order], -1).astype(np.int32)
 
 
 @lru_cache(maxsize=4)  # an audit that is repeated compiles nothing
-def _compiled(program: Program) -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _compiled(program: Program, private: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """One round, and ``predict``, of many models at once."""
     predict = jax.vmap(program.predict, in_axes=(0, 0, None, None, None))
     return (
-        jax.jit(_rounds(program), static_argnums=6),
+        jax.jit(partial(_rounds, program, private), static_argnums=6),
         jax.jit(predict, static_argnums=4),
     )
 
 
-def _rounds(program: Program) -> Callable[..., tuple[Array, Array]]:
-    """One round of many models at once, as ``_rounds.Round`` has it for one."""
+def _rounds(
+    program: Program,
+    private: bool,
+    vectors: Array,
+    owns: Array,
+    x: Any,
+    y: Array,
+    orders: Array,
+    given: tuple[Array, Any],
+    anchored: bool,
+) -> tuple[Array, Array]:
+    """One round of many models, as ``_rounds.Round`` has it for one."""
     count = len(program.manifest.entries)
+    numbers = program.manifest.size + program.local.size
+    keys, rate = given
+    generate: Callable[..., tuple[Array, Array]] = jax.lax.rng_bit_generator
 
-    def one(
-        vector: Array, own: Array, x: Any, y: Array, order: Array, given: Any, anchored: bool
-    ) -> tuple[Array, Array]:
-        key, rate = given
+    def one(vector: Array, own: Array, order: Array, key: Array) -> tuple[Array, Array]:
         steps = np.int32(order.shape[0])
         state = program.begin(vector, own)
         course = Course(
@@ -173,12 +189,29 @@ def _rounds(program: Program) -> Callable[..., tuple[Array, Array]]:
             rate=rate,
             before=np.int32(0),
             steps=steps,
-            key=key,
         )
-        state, _ = program.advance(state, x, y, order, np.int32(0), steps, course)
+
+        def step(at: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, key = carry
+            # Of a generator that keeps no secret: nothing that is trained here leaves.
+            key, bits = generate(key, (1, numbers), dtype=jnp.uint32)
+            noisy = course._replace(bits=bits)
+            return program.advance(state, x, y, order, at, at + 1, noisy)[0], key
+
+        if private:
+            state, _ = jax.lax.fori_loop(0, steps, step, (state, key))
+        else:
+            state, _ = program.advance(state, x, y, order, np.int32(0), steps, course)
         return _joined(state.leaves[:count]), _joined(state.leaves[count:])
 
-    return jax.vmap(one, in_axes=(0, 0, None, None, 0, (0, None), None))
+    if not private:
+        found: tuple[Array, Array] = jax.vmap(one)(vectors, owns, orders, keys)
+        return found
+    # One after the other: a step chooses among widths, and vmap would compute them all.
+    mapped: tuple[Array, Array] = jax.lax.map(
+        lambda each: one(*each), (vectors, owns, orders, keys)
+    )
+    return mapped
 
 
 def _joined(leaves: list[Array]) -> Array:

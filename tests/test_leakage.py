@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from datasets import Dataset, Feature, Split
-from models import Privacy, Training, _leakage, _program
+from datasets import Dataset, Feature, Pictures, Split
+from models import Privacy, Training, _descent, _leakage, _program
 from models._engine import Engine
 from models._intervals import Interval
-from models._leakage import Subject, audit
+from models._leakage import Subject
 from models._leakage_canaries import bound, epsilon, plant
 from models._leakage_scores import (
     Rates,
@@ -112,6 +112,11 @@ def trained(
     )
 
 
+def audit(subject: Subject, **options: Any) -> Leakage:
+    """With time enough, however slow the machine."""
+    return _leakage.audit(subject, **{"seconds": 600.0} | options)
+
+
 @pytest.fixture(scope="module")
 def overfit() -> Subject:
     return trained(site(), "mlp", 20)
@@ -184,13 +189,13 @@ def test_a_model_that_never_saw_the_patients_speaks_for_itself(overfit: Subject)
 def test_planted_records_refute_a_promise_that_is_not_kept(
     overfit: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(summed: Any, moves: Any, key: Any, guard: Any) -> Any:
-        del moves, key
+    def silent(summed: Any, moves: Any, bits: Any, guard: Any) -> Any:
+        del moves, bits
         return [leaf / guard.batch for leaf in summed]
 
     promised = plan(Privacy(noise=50.0), examples=700, batch=64, epochs=1, rounds=20)
     monkeypatch.setattr(_leakage, "program", _program.program.__wrapped__)
-    monkeypatch.setattr(_program, "noised", silent)
+    monkeypatch.setattr(_descent, "noised", silent)
 
     found = audit(dataclasses.replace(overfit, plan=promised))
 
@@ -217,6 +222,40 @@ def test_few_patients_are_not_assessable_and_have_no_rate() -> None:
     assert found.verdict == "NOT ASSESSABLE"
     assert found.rate is found.interval is found.measured.own is None
     assert found.measured.auc is not None
+
+
+@pytest.mark.slow
+def test_series_are_attacked_like_tables() -> None:
+    table = site()
+
+    def hourly(split: Split) -> Split:
+        x = split.x.reshape(len(split), 4, 5)
+        return dataclasses.replace(split, x=x, mask=np.ones_like(x, dtype=bool))
+
+    parts = {name: hourly(getattr(table, name)) for name in ("train", "validation", "test")}
+    data = dataclasses.replace(table, features=table.features[:5], gives="series", **parts)
+
+    found = audit(trained(data, "gru", 30), shadows=32)
+
+    assert (found.measured.attack, found.verdict) == ("lira", "BLOCK")
+
+
+@pytest.mark.slow
+def test_images_are_looked_at_and_never_pass() -> None:
+    table, random = site(), np.random.default_rng(0)
+    pixels = random.integers(0, 256, (1000, 32, 32, 3), dtype=np.uint8)
+
+    def pictured(split: Split) -> Split:
+        return dataclasses.replace(split, pictures=Pictures(pixels=pixels, rows=split.groups))
+
+    parts = {name: pictured(getattr(table, name)) for name in ("train", "validation", "test")}
+    data = dataclasses.replace(table, gives="images", **parts)
+
+    found = audit(trained(data, "cnn", 1))
+
+    assert (found.measured.attack, found.measured.shadows) == ("loss", 0)
+    assert found.verdict == "NOT ASSESSABLE"
+    assert found.measured.loss_auc is not None
 
 
 def test_the_bundle_lets_others_repeat_the_attack(overfit: Subject, tmp_path: Path) -> None:
