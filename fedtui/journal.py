@@ -163,11 +163,28 @@ class Journal:
             ).fetchall()
         return [_record(*row) for row in rows]
 
-    def last_origin(self) -> int:
-        """How far the coordinator's news has been taken over into this journal."""
+    def newest(self, kinds: Collection[str], *, limit: int) -> list[Record]:
+        """Records of ``kinds``, from wherever, the newest first, at most ``limit``."""
+        marks = ",".join("?" * len(kinds))
         with self._lock, _named(self._path):
-            row = self._db.execute("SELECT max(origin) FROM record").fetchone()
-        return int(row[0] or 0)
+            rows = self._db.execute(
+                f"SELECT seq, body, hash FROM record WHERE kind IN ({marks}) "
+                f"ORDER BY seq DESC LIMIT ?",
+                (*kinds, limit),
+            ).fetchall()
+        return [_record(*row) for row in rows]
+
+    def last_origin(self) -> int:
+        """How far the coordinator's news has been taken over into this journal.
+
+        Of the last news, not the furthest: a coordinator put back from a backup counts anew.
+        """
+        with self._lock, _named(self._path):
+            # The plus keeps the index away: it would sort every piece of news.
+            row = self._db.execute(
+                "SELECT origin FROM record WHERE +origin > 0 ORDER BY seq DESC LIMIT 1"
+            ).fetchone()
+        return int(row[0]) if row else 0
 
     def head(self) -> tuple[int, bytes]:
         """Position and hash of the last record; (0, 32 zero bytes) before the first."""

@@ -30,6 +30,8 @@ MODULES = {
     "coordinator": "fedtui.flower.coordinator",
 }
 STOP_SECONDS = 4.0  # then SIGKILL; `down` promises 5 s in all
+LOG_BYTES = 2 << 20  # a log's size before it makes room
+_LOGS_KEPT = 3
 _STARTING_SECONDS = 0.5  # a probe of a lock may briefly stand in a starter's way
 
 
@@ -89,6 +91,39 @@ def wanted(home: Home) -> tuple[str, ...]:
         return ()
 
 
+def want(home: Home, roles: tuple[str, ...]) -> None:
+    """Say which processes are to be up; what ended them before is forgotten."""
+    home.state.mkdir(mode=0o700, exist_ok=True)
+    for process in roles:
+        _failure(home, process).unlink(missing_ok=True)
+    # In one step: a supervisor may be reading it.
+    scratch = home.state / f"wanted.{os.urandom(4).hex()}"
+    scratch.touch(mode=0o600)
+    scratch.write_text(json.dumps(roles), encoding="ascii")
+    scratch.replace(home.state / "wanted")
+
+
+def bound_logs(home: Home, *, limit: int = LOG_BYTES) -> None:
+    """Move logs that have grown past ``limit`` bytes to NAME.log.1, .2 and .3, the oldest away.
+
+    Whoever writes one has it open for appending and goes on at its new beginning; what it writes
+    in the milliseconds of the copy is lost. What happened is in the journal, not here.
+    """
+    for log in home.state.glob("*.log"):
+        if log.stat().st_size <= limit:
+            continue
+        kept = [log.with_name(f"{log.name}.{number}") for number in range(1, _LOGS_KEPT + 1)]
+        for newer, older in zip(kept[-2::-1], kept[:0:-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+        import shutil  # 16 ms that `status` need not pay
+
+        with contextlib.suppress(OSError):  # a full disk needs the space more than the log
+            kept[0].touch(mode=0o600)
+            shutil.copyfile(log, kept[0])
+        os.truncate(log, 0)
+
+
 def environment(home: Home) -> dict[str, str]:
     """What every child gets: Flower quiet and at home, loopback never through a proxy."""
     values = dict(os.environ)
@@ -139,14 +174,7 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
 
     site.check_socket_path(home)
     fresh = not wanted(home)
-    home.state.mkdir(mode=0o700, exist_ok=True)
-    for process in roles:
-        _failure(home, process).unlink(missing_ok=True)
-    # In one step: a supervisor may be reading it.
-    scratch = home.state / f"wanted.{os.urandom(4).hex()}"
-    scratch.touch(mode=0o600)
-    scratch.write_text(json.dumps(roles), encoding="ascii")
-    scratch.replace(home.state / "wanted")
+    want(home, roles)
     if running(home, "supervisor") is None:
         supervisor = spawn(home, "supervisor")
         # Collected when it ends: a dashboard lives long, and must not keep a dead child.
@@ -154,7 +182,7 @@ def start(home: Home, *, roles: tuple[str, ...], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     for process in roles:
         while not orders.answers(home, process):
-            if failure := _read_failure(home, process):
+            if failure := failure_of(home, process):
                 if fresh:
                     stop(home)
                 raise failure
@@ -235,7 +263,8 @@ def _failure(home: Home, process: str) -> Path:
     return home.state / f"{process}.error"
 
 
-def _read_failure(home: Home, process: str) -> OperatorError | None:
+def failure_of(home: Home, process: str) -> OperatorError | None:
+    """What ended ``process`` since ``want``, in its own words; None when nothing did."""
     try:
         return errors.from_json(json.loads(_failure(home, process).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):  # ValueError: caught in mid-write, look again

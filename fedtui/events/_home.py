@@ -78,7 +78,7 @@ class ProcessEnded(Event):
     @property
     def level(self) -> str:  # type: ignore[override]
         """A process that was told to end is news; any other end is a warning."""
-        return "INFO" if self.cause == "stopped" else "WARN"
+        return "INFO" if self.cause.startswith("stopped") else "WARN"
 
     @property
     def sentence(self) -> str:

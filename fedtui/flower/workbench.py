@@ -67,12 +67,20 @@ class Workbench:
             try:
                 if self._child is not None and time.monotonic() - self._used >= seconds:
                     self._end()
-                    self._on_end(f"stopped, no work for {seconds / 60:.0f} min")
+                    self._on_end(f"stopped, no work for {seconds:.0f} s")
             finally:
                 self._lock.release()
 
-    def do(self, order: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+    def do(
+        self,
+        order: dict[str, Any],
+        progress: Progress | None = None,
+        on_access: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
         """Have the trainer carry out ``order``; a trainer that dies is replaced and asked again.
+
+        Args:
+            on_access: Told whose data are read, before they are used.
 
         Raises:
             OperatorError: the trainer's own named error.
@@ -81,7 +89,7 @@ class Workbench:
         with self._lock:
             for attempt in range(_TRIES):
                 try:
-                    return self._ask(order, progress)
+                    return self._ask(order, progress, on_access)
                 except _EndedError as error:
                     self._end()
                     self._on_end(str(error))
@@ -144,7 +152,12 @@ class Workbench:
             self._on_start(self._child.pid, ready["ready"])
         return self._child
 
-    def _ask(self, order: dict[str, Any], progress: Progress | None) -> dict[str, Any]:
+    def _ask(
+        self,
+        order: dict[str, Any],
+        progress: Progress | None,
+        on_access: Callable[[dict[str, Any]], None] | None,
+    ) -> dict[str, Any]:
         child = self._started()
         try:
             assert child.stdin is not None
@@ -158,6 +171,9 @@ class Workbench:
                 if progress is not None:
                     step = message["progress"]
                     progress(step["step"], step["steps"], step["loss"])
+            elif "access" in message:
+                if on_access is not None:
+                    on_access(message["access"])
             elif "failed" in message:
                 raise errors.from_json(message["failed"])
             else:

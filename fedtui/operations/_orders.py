@@ -1,5 +1,9 @@
 """Orders to a home's processes: up, down, and what the coordinator is told to do."""
 
+import os
+import sys
+from typing import NoReturn
+
 from fedtui import journal, orders, processes, site, study
 from fedtui.journal import Journal
 from fedtui.operations._homes import coordinating
@@ -13,14 +17,35 @@ def up(home: Home) -> tuple[str, ...]:
     Raises:
         OperatorError: what keeps one from starting, e.g. NetworkError for a port in use.
     """
+    roles = _startable(home)
+    processes.start(home, roles=roles)
+    return roles
+
+
+def serve(home: Home, *, json_: bool = False) -> NoReturn:
+    """Become the home's supervisor in this very process: it stays, and takes its children along.
+
+    Raises:
+        OperatorError: what stands in the way before anything is started.
+    """
+    roles = _startable(home)
+    site.check_socket_path(home)
+    words = [str(home.path), *(("--json",) if json_ else ()), *roles]
+    command = [sys.executable, "-P", "-m", processes.MODULES["supervisor"], *words]
+    os.chdir(home.path)
+    # Replaced, not called: the supervisor of a service is as small as a detached one.
+    os.execve(sys.executable, command, processes.environment(home))
+
+
+def _startable(home: Home) -> tuple[str, ...]:
     own = site.load(home)
     Journal(home.journal, source="operator").close()  # a broken or foreign one is named here
     journal.refuse_unsound_file_system(home.path)
     if own.trains:
         site.load_membership(home)
-    roles = (("coordinator",) if own.coordinates else ()) + (("agent",) if own.trains else ())
-    processes.start(home, roles=roles)
-    return roles
+    if home.ended.exists():
+        raise site.ended_error()
+    return (("coordinator",) if own.coordinates else ()) + (("agent",) if own.trains else ())
 
 
 def down(home: Home) -> bool:
@@ -46,6 +71,18 @@ def stop(home: Home, run_id: str = "") -> str:
     """End the run under way before its time; returns its id."""
     coordinating(home)
     return str(orders.order(home, "coordinator", "stop", run=run_id)["run"])
+
+
+def rotate(home: Home) -> dict[str, str]:
+    """Have this home's agent change the site's key; returns the fingerprints: key, old.
+
+    Raises:
+        UsageError: the agent is not running.
+        NetworkError: the coordinator was not reached; the old key goes on.
+    """
+    site.load(home)
+    answer = orders.order(home, "agent", "rotate")
+    return {name: str(answer[name]) for name in ("key", "old")}
 
 
 def pause(home: Home, run_id: str = "", *, paused: bool) -> str:
