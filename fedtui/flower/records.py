@@ -26,12 +26,14 @@ class Behind:
         cohort: Hex sha256 of who they are, under the site's own secret; the file of this name in
             the exit's folder has them.
         classes: Patients with an example of each class.
+        outcome: What the classes are of, so that counts of two outcomes are never mistaken.
         support: ``datasets.Support`` by field, int64 [features] each, where sums are told.
     """
 
     patients: int
     cohort: str
     classes: tuple[int, ...] = ()
+    outcome: str = ""
     support: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
@@ -41,6 +43,7 @@ class Behind:
             patients=document["patients"],
             cohort=document["cohort"],
             classes=tuple(document["classes"]),
+            outcome=document["outcome"],
             support={
                 name: np.array(people, dtype=np.int64)
                 for name, people in document.get("support", {}).items()

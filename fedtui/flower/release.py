@@ -29,8 +29,15 @@ from fedtui.identifiers import scrubbed, scrubbed_tree
 from fedtui.journal import Journal
 
 FAILED = 100  # Flower error code of an answer that is one of our own named errors
-_KINDS = {"prepare": "statistics", "train": "model update", "evaluate": "metrics"}
-_OF_NO_CLASS = ("loss", "accuracy", "brier", "seconds", "epsilon")
+_KINDS = {
+    "prepare": "statistics",
+    "train": "model update",
+    "evaluate": "metrics",
+    "validate": "validation",
+    "exchange": "validation of others' models",
+}
+# A share of the right answers is a count: where nearly all are ill, of those who are not.
+_OF_NO_CLASS = ("loss", "seconds", "epsilon")
 _OF_THE_WORK = ("seconds", "epsilon")  # not of the patients: never taken from an earlier release
 # A signed head is the site's own key and numbers; taking anything out would break the signature.
 _HEAD = re.compile(r"[A-Za-z0-9+/=\s.:-]*")
@@ -140,14 +147,14 @@ class Exit:
             shown["bins"] = sheet.bins(bins, (fields or {})["features"]).tobytes()
             size += len(shown["bins"])
         if record is not None:
-            shown["record"] = json.dumps(sheet.record(record, question))
+            shown["record"] = json.dumps(sheet.record(record, behind, question))
             size += len(shown["record"])
         content |= {"metrics": MetricRecord(told), "fields": ConfigRecord(shown)}
         self._journal.append(
             events.Released(
                 run=key.run,
                 round=key.round,
-                kind=_KINDS.get(key.phase, key.phase),
+                kind=_kind(key.phase, model=vector is not None),
                 recipient=self._recipient,
                 fingerprint=fingerprint,
                 bytes=size,
@@ -197,7 +204,8 @@ class _Sheet:
 
     def stand(self, kind: str, question: str, answer: Any, *, across: bool = False) -> Any:
         """``answer``, or what stands in its place; None where nothing may be told."""
-        if (before := self._before(kind, question, across=across)) is not None:
+        before = self._before(kind, question, across=across)
+        if before is not None and (before.changed or before.answer is None):
             return before.answer
         self._releases.keep(kind, self._cohort, {question: answer})
         return answer
@@ -210,7 +218,8 @@ class _Sheet:
         fresh: dict[str, list[float]] = {}
         for column, feature in enumerate(features):
             question = records.question(feature)
-            if (before := self._before("statistics", question)) is not None:
+            before = self._before("statistics", question)
+            if before is not None and before.changed:
                 told[column] = before.answer
             else:
                 exact = [float(raw[name][column]) for name in ("count", "total", "square")]
@@ -227,7 +236,8 @@ class _Sheet:
         fresh: dict[str, list[float]] = {}
         for column, feature in enumerate(features):
             question = records.question(feature)
-            if (before := self._before("bins", question)) is not None:
+            before = self._before("bins", question)
+            if before is not None and before.changed:
                 told[column] = before.answer
             elif feature["kind"] == "number":  # a yes or no needs no median
                 row = counts[column].astype(np.float64)
@@ -245,8 +255,8 @@ class _Sheet:
         self.suppressed += shown.count(None)
         return shown
 
-    def record(self, record: Record, question: str) -> dict[str, Any]:
-        """Every part of a record as it is told; a part that is withheld is None."""
+    def record(self, record: Record, behind: Behind, question: str) -> dict[str, Any]:
+        """Every part of a record as it is told; of a table that is withheld, no count is."""
         measures: dict[str, Any] = {
             name: records.measure(one, minimum=self.minimum)
             for name, one in record.measures.items()
@@ -262,7 +272,7 @@ class _Sheet:
         tables = {}
         for name, one in record.tables.items():
             by = records.question(one.variables, one.rows, one.columns)
-            kind = "table " + " x ".join(one.variables)
+            kind = records.question("table", one.variables, behind.outcome)
             told_table = records.table(one, minimum=self.minimum)
             if one.model:
                 asked = records.question(name, by, question)
@@ -270,11 +280,15 @@ class _Sheet:
                     told_table
                 )  # fmt: skip
             else:
-                tables[name] = self.stand(kind, by, told_table, across=True)
-                if tables[name] is None:
+                stood = self.stand(kind, by, told_table, across=True)
+                if stood is None:
                     self.withheld.append(name)
+                tables[name] = stood or {
+                    **told_table,
+                    "counts": [[None] * len(row) for row in told_table["counts"]],
+                }
         whole = {"measures": measures, "tables": tables, "histograms": histograms}
-        self.suppressed += records.hidden(whole) - len(self.withheld)
+        self.suppressed += records.hidden(whole)
         return scrubbed_tree(whole)  # type: ignore[no-any-return]
 
     def _before(self, kind: str, question: str, *, across: bool = False) -> Earlier | None:
@@ -299,6 +313,11 @@ class _Sheet:
 
 def _text(value: Any) -> str:
     return scrubbed(value) if isinstance(value, str) else json.dumps(scrubbed_tree(value))
+
+
+def _kind(phase: str, *, model: bool) -> str:
+    kind = _KINDS.get(phase, phase)
+    return f"{kind} and local model" if model and phase == "validate" else kind
 
 
 def bounded_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:

@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS release (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """An earlier release that stands where a new one would.
+    """An earlier release of the same or almost the same patients.
 
     Attributes:
         answer: What was told then; None where that was the answer to another question.
@@ -73,11 +73,12 @@ class Releases:
     def earlier(
         self, kind: str, question: str, cohort: str, *, across: bool = False
     ) -> Earlier | None:
-        """The release that must be told again, or None where a new one may be.
+        """The release to go by, or None where there is none of almost the same patients.
 
-        The same question about the very same patients comes first, then about almost the same
-        ones. With ``across`` also another question of this kind counts, e.g. a table by other age
-        bands: its answer is None, for what lies between the two would be told by subtraction.
+        Of the very same patients anything may be told anew, e.g. after a column was mended; of
+        almost the same ones the earlier answer is told again, for the difference would be theirs.
+        With ``across`` also another question of this kind counts, e.g. a table by other age bands:
+        its answer is None, for what lies between the two would be told by subtraction.
 
         Args:
             cohort: Hex sha256, under which ``cohorts`` has the patients.
@@ -98,14 +99,14 @@ class Releases:
         return Earlier(answer=answer, changed=apart, time=row[3])
 
     def keep(self, kind: str, cohort: str, answers: Mapping[str, Any]) -> None:
-        """Write down, before it leaves, what is told, by question; the first answer stands."""
+        """Write down, before it leaves, what is told, by question; the last answer stands."""
         rows = [
             (kind, question, cohort, json.dumps(answer, sort_keys=True), time.time())
             for question, answer in answers.items()
         ]
         with self._lock, _named(), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT OR IGNORE INTO release VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO release VALUES (?, ?, ?, ?, ?)", rows)
 
     def close(self) -> None:
         """Release the file."""
