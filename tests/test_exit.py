@@ -123,6 +123,7 @@ ALLOWED: dict[tuple[str, str], tuple[str, str]] = {
     ("fedtui.operations._bundle", ""): ("import", "asks programs on this host"),
     ("fedtui.operations._studies", ""): ("import call bare", "an editor; the home's own outbox"),
     ("fedtui.operations._sites", ""): ("import", "asks for this host's own name and addresses"),
+    ("fedtui.cli.models", ""): ("import", "measures a model in a child of its own"),
     ("fedtui.demo._federation", ""): ("import", "looks for a free port on loopback"),
     ("fedtui.keys", ""): ("import", "tells an address from a name"),
     ("fedtui.tui.thin", ""): ("import", "waits for a key"),
