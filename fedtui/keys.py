@@ -337,7 +337,7 @@ def succession_is_signed(key: PublicKey, signature: str, *, site: str, old: Publ
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replace ``path`` with ``data``: after a crash or a power cut it is the old or the new file."""
+    """Replace ``path`` with ``data``; after a power cut it is the old file or the new one."""
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY

@@ -45,6 +45,11 @@ class Entry:
 
 def entries(home: Home) -> list[Entry]:
     """Every site, by name; one whose new key is pending is there twice."""
+    with _locked(home):
+        return sorted(_entries(home), key=lambda entry: entry.site)
+
+
+def _entries(home: Home) -> list[Entry]:
     found: list[Entry] = []
     for standing, suffix in _SUFFIX.items():
         for path in sorted(home.roster.glob(f"*.{suffix}")):
@@ -70,7 +75,7 @@ def entries(home: Home) -> list[Entry]:
                     words=words,
                 )
             )
-    return sorted(found, key=lambda entry: entry.site)
+    return found
 
 
 def invite(home: Home, name: str, *, address: str, addresses: tuple[str, ...]) -> invitations.Code:

@@ -253,6 +253,20 @@ def federation(*names: str, **options: Any) -> Iterator[Federation]:
         yield made
 
 
+@contextlib.contextmanager
+def coordinator() -> Iterator[Federation]:
+    """A coordinator alone, without data; nothing runs yet."""
+    folder = Path(tempfile.mkdtemp(prefix="fc-"))
+    made = Federation(folder, free_port(), {"dmz": Home(folder / "dmz")})
+    try:
+        operations.create(
+            made.coordinator, "dmz", coordinator=True, data=False, host="127.0.0.1", port=made.port
+        )
+        yield made
+    finally:
+        made.close()
+
+
 class Proxy:
     """A TCP proxy on loopback that can be cut: connections die, new ones are refused."""
 

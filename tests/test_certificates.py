@@ -3,7 +3,6 @@
 import http.client
 import socket
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,16 +23,8 @@ from tests.lab_authority import of_federation
 
 @pytest.fixture
 def alone() -> Iterator[Federation]:
-    """A coordinator without data; not up yet."""
-    folder = Path(tempfile.mkdtemp(prefix="ce-"))
-    made = Federation(folder, fed.free_port(), {"dmz": Home(folder / "dmz")})
-    try:
-        operations.create(
-            made.coordinator, "dmz", coordinator=True, data=False, host="127.0.0.1", port=made.port
-        )
+    with fed.coordinator() as made:
         yield made
-    finally:
-        made.close()
 
 
 def serial(made: Federation) -> int:

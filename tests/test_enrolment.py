@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,16 +33,9 @@ OPEN = {"/fedtui/hello", "/fedtui/authority", "/fedtui/enrol"}
 @pytest.fixture(scope="module")
 def place() -> Iterator[Federation]:
     """A coordinator alone, up, and a folder for the homes of those who join."""
-    folder = Path(tempfile.mkdtemp(prefix="en-"))
-    made = Federation(folder, fed.free_port(), {"dmz": Home(folder / "dmz")})
-    try:
-        operations.create(
-            made.coordinator, "dmz", coordinator=True, data=False, host="127.0.0.1", port=made.port
-        )
+    with fed.coordinator() as made:
         operations.up(made.coordinator)
         yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -458,11 +450,14 @@ def test_a_name_too_long_for_a_code_gives_way_to_an_address_or_a_file(tmp_path: 
     operations.create(home, "dmz", coordinator=True, data=False, names=(long, "10.20.30.40"))
 
     by_address = operations.issue(home, "halland")
-    by_name = operations.issue(home, "skane", address=long)
+    with pytest.raises(UsageError, match="too long for a code"):
+        operations.issue(home, "skane", address=long)
+    by_file = operations.issue(home, "lund", address=long, by_file=True)
 
     assert by_address.code.startswith("10.20.30.40/")
-    assert by_name.code == ""
-    assert json.loads(by_name.file)["address"] == f"{long}:8443"
+    assert by_file.code == ""
+    assert json.loads(by_file.file)["address"] == f"{long}:8443"
+    assert [e["site"] for e in operations.sites(home)] == ["halland", "lund"]
 
 
 def test_a_damaged_invitation_is_named(place: Federation, tmp_path: Path) -> None:
@@ -539,3 +534,37 @@ def test_the_coordinator_holds_no_lock_that_a_killed_command_would_leave(
     assert code_for(place, name)
     assert processes.running(place.coordinator, "coordinator")
     shutil.rmtree(home_for(place, name).path, ignore_errors=True)
+
+
+def test_the_coordinator_follows_its_roster_without_an_order_too(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home = home_for(place, name)
+    pending = operations.claim(home, code_for(place, name))
+
+    roster.confirm(place.coordinator, name, pending.words)  # as if the order had been lost
+    with Link(pending.member, site=name, key=keys.load_private(home.keys / "node.key")) as link:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(LinkError):
+                assert link.post("/fedtui/attach", {})["node_id"]
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_a_damaged_roster_file_is_named_and_stops_nothing_that_runs(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    damaged = place.coordinator.roster / "damaged.invitation"
+    damaged.write_text("{")
+    try:
+        with pytest.raises(OperatorError, match="is damaged"):
+            operations.sites(place.coordinator)
+        time.sleep(1.5)  # the coordinator looks once a second
+    finally:
+        damaged.unlink()
+
+    assert operations.claim(home_for(place, name), code_for(place, name)).site == name

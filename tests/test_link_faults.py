@@ -113,13 +113,13 @@ def fault(box: Box, kind: str) -> tuple[bytes, Fault | None]:
 SOON = [
     ("TLS EOF", "tls"),
     ("401", "unauthorised"),
-    ("404", "status-404"),
     ("500", "status-500"),
     ("page", "foreign"),
-    ("TLS inspection", "certificate"),
     ("CONNECT 502", "proxy"),
 ]
 LATER = [
+    ("TLS inspection", "certificate"),
+    ("404", "status-404"),
     ("reset", "unreachable"),
     ("silence", "timeout"),
     ("no TLS", "plain"),

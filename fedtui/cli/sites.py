@@ -28,7 +28,6 @@ def invite(
 ) -> None:
     """Invite a site: a code that works once, within 72 hours."""
     from fedtui import keys, operations
-    from fedtui.errors import UsageError
 
     place = home_of(home)
     if key is not None:
@@ -39,7 +38,7 @@ def invite(
         if to is None or json_:
             typer.echo(text)
         return
-    made = operations.issue(place, name, address=address)
+    made = operations.issue(place, name, address=address, by_file=to is not None)
     if to is not None:
         keys.write_atomically(to.absolute(), made.file.encode())
     if json_:
@@ -53,15 +52,12 @@ def invite(
             }
         )
         return
-    if to is None and not made.code:
-        raise UsageError(
-            "The coordinator's name is too long for a code of 60 characters.",
-            remedy="Write a file with --to FILE, or name its IP address with --address IP:PORT.",
-        )
     typer.echo(str(to) if to else made.code)
     say(f"For {name} alone, once, within 72 hours; whoever holds it can ask to be {name}.")
     say(f"There: fedtui join {'FILE' if to else 'CODE'}. Then have its six words read to you, and")
     say(f"here: fedtui sites --confirm {name}")
+    if made.replaces:
+        say(f"{name} is enrolled already: on confirmation its new key takes the place of the old.")
 
 
 @app.command()

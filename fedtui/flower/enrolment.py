@@ -5,8 +5,10 @@ certificate, and its invitation; all of them rate-limited. The roster is on disk
 here follows it.
 """
 
+import contextlib
 import json
 import math
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -46,9 +48,23 @@ class Enrolment:
         self._looks = Throttle(rate=10.0, burst=60.0)
         self._claims = Throttle(rate=1.0, burst=10.0)
         self._refused: dict[str, float] = {}
+        self._seen = 0  # when the roster's folder was last changed, ns
+        self._lock = threading.Lock()
+
+    def watch(self) -> None:
+        """Follow the roster where nobody gave the order to; call about once a second."""
+        if self._home.roster.stat().st_mtime_ns != self._seen:
+            with contextlib.suppress(OperatorError):  # a damaged file, which 'fedtui sites' names
+                self.load()
 
     def load(self) -> dict[str, Any]:
         """Follow the roster on disk; returns who is enrolled."""
+        with self._lock:
+            self._seen = self._home.roster.stat().st_mtime_ns
+            self._load()
+            return {"sites": self._fleet.sites}
+
+    def _load(self) -> None:
         enrolled: dict[str, tuple[bytes, PublicKey]] = {}
         held: dict[str, tuple[Held, ...]] = {}
         for entry in sorted(roster.entries(self._home), key=_gravity):
@@ -72,7 +88,6 @@ class Enrolment:
             elif self._nodes[site] != pem:
                 self._fleet.rekey(site, pem)
             self._nodes[site] = pem
-        return {"sites": self._fleet.sites}
 
     def routes(self) -> list[Route]:
         """What a stranger may ask besides hello."""

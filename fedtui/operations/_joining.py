@@ -258,12 +258,7 @@ class _Door:
         fields = ("handle", "site", "key", "nonce")
         body = json.dumps({name: getattr(request, name) for name in fields} | {"proof": proof})
         pinned = self._client(transport.pinned(authority))
-        until = time.monotonic() + _BUSY_SECONDS
-        while True:
-            status, content = self._send(pinned, "POST", "/fedtui/enrol", body.encode())
-            if status != 429 or time.monotonic() > until:
-                break
-            time.sleep(_POLL_SECONDS)
+        status, content = self._ask(pinned, "POST", "/fedtui/enrol", body.encode())
         try:
             answer = json.loads(content)
         except (ValueError, RecursionError) as error:
@@ -300,10 +295,23 @@ class _Door:
         return self._clients[-1]
 
     def _get(self, client: Any, path: str) -> bytes:
-        status, content = self._send(client, "GET", path, b"")
+        status, content = self._ask(client, "GET", path, b"")
         if status != 200:
             raise self._foreign()
         return content
+
+    def _ask(self, client: Any, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            status, content = self._send(client, method, path, body)
+            if status != 429:
+                return status, content
+            if time.monotonic() > until:
+                raise NetworkError(
+                    f"The coordinator at {self._address} answers too many others now.",
+                    remedy="Try again in a minute; the invitation is not used up.",
+                )
+            time.sleep(_POLL_SECONDS)
 
     def _json(self, client: Any, path: str) -> tuple[dict[str, Any], float]:
         began = time.monotonic()

@@ -23,20 +23,23 @@ class Issued:
         code: At most 60 characters; empty where no name of the coordinator is short enough.
         file: The same for a place where nothing can be pasted, JSON; secret as well.
         until: When it stops being good, seconds since 1970.
+        replaces: Whether a site of this name is enrolled, whose key gives way on confirmation.
     """
 
     site: str
     code: str
     file: str
     until: float
+    replaces: bool
 
 
-def issue(home: Home, name: str, *, address: str = "") -> Issued:
+def issue(home: Home, name: str, *, address: str = "", by_file: bool = False) -> Issued:
     """Invite ``name`` by a secret, once, for 72 hours; any earlier invitation of it is void.
 
     Args:
         address: HOST[:PORT] that this site dials; else the first of the coordinator's names that
             fits into a code.
+        by_file: Whether it is handed over as a file, so that no code has to fit.
 
     Raises:
         UsageError: this home coordinates nothing, or the name or the address does not do.
@@ -47,6 +50,11 @@ def issue(home: Home, name: str, *, address: str = "") -> Issued:
     own = coordinating(home)
     _check_name(name, own)
     dialled = _dialled(own, address)
+    if not by_file and not invitations.fits(dialled):
+        raise UsageError(
+            f"{dialled} is too long for a code of 60 characters.",
+            remedy="Write a file with --to FILE, or name an IP address with --address IP:PORT.",
+        )
     code = roster.invite(home, name, address=dialled, addresses=tuple(_published(dialled)))
     until = time.time() + invitations.LIFE_SECONDS
     document = {
@@ -64,6 +72,7 @@ def issue(home: Home, name: str, *, address: str = "") -> Issued:
         code=str(code) if invitations.fits(dialled) else "",
         file=json.dumps(document, indent=2),
         until=until,
+        replaces=(home.roster / f"{name}.pub").exists(),
     )
 
 
