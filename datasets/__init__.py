@@ -412,11 +412,15 @@ def synthesise(kind: str, folder: Path, *, rows: int, seed: int = 0, **options: 
     return _synth.write(kind, folder, rows=rows, seed=seed, **options)
 
 
-def purge() -> int:
-    """Everything that was derived from the site's files and cached goes; the bytes freed."""
+def purge(where: Path | None = None) -> int:
+    """Everything that was derived from the site's files and cached goes; the bytes freed.
+
+    Args:
+        where: The cache folder; None for this account's own.
+    """
     from datasets import _cache
 
-    return _cache.purge()
+    return _cache.purge(where)
 
 
 def _need(source: Source, name: str, path: Path | None) -> None:

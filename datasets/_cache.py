@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 from datasets import DataError
 
+_OURS = re.compile(r"\w+-[0-9a-f]{16}")
 _STALE = 86_400  # seconds; nothing is written for as long without a change
 
 
@@ -84,10 +86,16 @@ def kept(path: Path, make: Callable[[Path], None]) -> Path:
     return path
 
 
-def purge() -> int:
-    """Everything that was cached goes; returns the bytes that were freed."""
-    freed = 0
-    for path in folder().iterdir() if folder().is_dir() else ():
+def purge(where: Path | None = None) -> int:
+    """Everything that was cached in ``where`` goes; returns the bytes that were freed.
+
+    Args:
+        where: Such a folder, of which only what ``place`` made is ours; None for this account's.
+    """
+    freed, where = 0, where or folder()
+    for path in where.iterdir() if where.is_dir() else ():
+        if not (path.is_dir() and _OURS.fullmatch(path.name)):
+            continue
         freed += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path, ignore_errors=True)
     return freed

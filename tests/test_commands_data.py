@@ -162,3 +162,16 @@ def test_the_cohort_of_mimic_is_shown_with_who_was_left_out(tmp_path: Path) -> N
     assert "stays out: it is shorter than 24 hours" in shown.stdout
     assert "are the cohort" in shown.stdout
     assert "also serve mimic_iv_los" in shown.stderr
+
+
+def test_purge_empties_the_homes_cache_as_well(tmp_path: Path) -> None:
+    fedtui("init", "alone", home=(home := tmp_path / "home"))
+    derived = home / "cache" / "mimic_iv-0123456789abcdef"
+    derived.mkdir(parents=True)
+    (derived / "chart.parquet").write_bytes(b"x" * 1000)
+    (home / "cache" / "compiled").write_bytes(b"x")
+
+    told = json.loads(fedtui("data", "purge", "--json", home=home).stdout)
+
+    assert told["freed_bytes"] == 1000
+    assert [path.name for path in (home / "cache").iterdir()] == ["compiled"]

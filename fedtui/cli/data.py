@@ -179,11 +179,12 @@ def synth(
 
 @data.command()
 @named
-def purge(json_: JsonOption = False) -> None:
+def purge(home: HomeOption = None, json_: JsonOption = False) -> None:
     """Remove everything that was derived from this site's files and cached."""
     import datasets
 
-    freed = datasets.purge()
+    # A home's trainer caches in the home, the commands here in the account's own folder.
+    freed = datasets.purge() + datasets.purge(home_of(home).path / "cache")
     if json_:
         print_json({"schema": 1, "freed_bytes": freed})
     else:

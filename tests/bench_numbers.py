@@ -1,0 +1,343 @@
+"""What joint training is worth, on all sites' raw scores: ``python -m tests.bench_numbers``.
+
+    python -m tests.bench_numbers heart mimic_demo mimic_iv ham10000     # or some of them
+
+Engines, round 0 with what an exit hides and rounds, and the mean are a federation's, in this one
+process. 'Alone' is the same recipe on one site's data, its statistics under the same rules. Every
+site is at hand here, so raw scores are; none of this leaves a site in a run. Real data are looked
+for in FEDTUI_SHARED_DATA (default ../shared/data), five seeds each.
+"""
+
+import argparse
+import hashlib
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import datasets
+from datasets import Dataset, Split, Statistics
+from fedtui import disclosure
+from fedtui.flower.vectors import mean
+from models import Augmentation, Training
+from models._engine import Engine
+from models._intervals import Interval, bootstrap
+from models._metrics import auroc
+
+SEEDS = range(5)
+MINIMUM = 10  # patients behind a statistic of round 0, as at a site that changes nothing
+HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+UNITS = ("micu", "sicu", "cvicu", "ccu", "neuro")
+REFERENCE = {"cleveland": 0.016, "hungarian": -0.005, "switzerland": 0.002, "va": 0.085}
+ROWS = (1_000, 3_000, 10_000)
+HEART = Training(learning_rate=0.1, batch=16)
+MIMIC = Training(learning_rate=0.02, batch=32, l2=0.01)
+
+SKIN_TRAINING = Training(
+    optimizer="adam",
+    learning_rate=0.001,
+    batch=32,
+    augmentation=Augmentation(flips=True, turns=True),
+)
+
+Scores = NDArray[np.float64]
+
+
+class Recipe(NamedTuple):
+    """How all sites train."""
+
+    model: str
+    training: Training
+    rounds: int
+
+
+SKIN = Recipe("cnn", SKIN_TRAINING, 8)
+
+
+def stream(site: str) -> int:
+    """The site's own number behind its order of examples, as its trainer takes it."""
+    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+
+
+def agreed(sites: dict[str, Dataset]) -> datasets.Normalisation:
+    """Round 0: what each site's exit tells, added up."""
+    told = [_told(data) for data in sites.values()]
+    pooled = Statistics(*(np.sum(parts, axis=0) for parts in zip(*told, strict=True)))
+    return datasets.agree(pooled, next(iter(sites.values())).features)
+
+
+def _told(data: Dataset) -> Statistics:
+    """One site's sums as it tells them: none of a small cell, and coarse."""
+    sums, behind = datasets.statistics(data.train), datasets.support(data.train)
+    told = np.zeros((len(data.features), 3))
+    for column, feature in enumerate(data.features):
+        counts = feature.kind != "number"
+        people = [behind.patients[column]]
+        if counts:
+            people += [behind.positive[column], behind.negative[column]]
+        if min(people) >= MINIMUM:
+            told[column] = disclosure.coarse(*(float(s[column]) for s in sums), counts=counts)
+    return Statistics(*told.T)
+
+
+def federated(sites: dict[str, Dataset], recipe: Recipe, seed: int) -> dict[str, Scores]:
+    """The joint model's scores on each site's own test rows."""
+    engines = at_work(sites, recipe, seed, agreed(sites))
+    joint = next(iter(engines.values())).initial()
+    for number in range(1, recipe.rounds + 1):
+        done = [
+            engines[name].train(joint, round=number, stream=stream(name))
+            for name in sorted(engines)
+        ]
+        weights = [disclosure.rounded(one.examples) for one in done]
+        joint = mean([one.vector for one in done], weights)
+    return {name: logits(engine.predict(joint)) for name, engine in engines.items()}
+
+
+def alone(sites: dict[str, Dataset], recipe: Recipe, seed: int, own: str) -> dict[str, Scores]:
+    """The same work by one site on its own data and scale; the scores on every site's test rows."""
+    engines = at_work(sites, recipe, seed, agreed({own: sites[own]}))
+    vector = engines[own].initial()
+    for number in range(1, recipe.rounds + 1):
+        vector = engines[own].train(vector, round=number, stream=stream(own)).vector
+    return {name: logits(engine.predict(vector)) for name, engine in engines.items()}
+
+
+def at_work(
+    sites: dict[str, Dataset], recipe: Recipe, seed: int, scale: datasets.Normalisation
+) -> dict[str, Engine]:
+    """An engine for each site."""
+    return {
+        name: Engine(
+            model=recipe.model,
+            config={},
+            training=recipe.training,
+            data=data,
+            seed=seed,
+            normalisation=scale,
+        )
+        for name, data in sites.items()
+    }
+
+
+def logits(log_probabilities: NDArray[np.float32]) -> Scores:
+    """Of class 1, float64 [examples]."""
+    wide = log_probabilities.astype(np.float64)
+    found: Scores = wide[:, 1] - wide[:, 0]
+    return found
+
+
+def pooled_logistic(sites: dict[str, Dataset]) -> dict[str, Scores]:
+    """scikit-learn's logistic regression (C = 1) on all sites' training rows together."""
+    from sklearn.linear_model import LogisticRegression
+
+    scale = agreed(sites)
+    x = np.concatenate([datasets.standardise(data.train, scale) for data in sites.values()])
+    y = np.concatenate([data.train.y for data in sites.values()])
+    model = LogisticRegression(C=1.0, max_iter=5000).fit(x, y)
+    return {
+        name: model.decision_function(datasets.standardise(data.test, scale))
+        for name, data in sites.items()
+    }
+
+
+def together(sites: dict[str, Dataset], scores: dict[str, Scores]) -> float:
+    """AUROC over all sites' test rows."""
+    y = np.concatenate([data.test.y for data in sites.values()])
+    found = auroc(y, np.concatenate([scores[name] for name in sites]))
+    assert found is not None
+    return found
+
+
+class Trial(NamedTuple):
+    """One site's test rows under one seed, scored by two models."""
+
+    test: Split
+    joint: Scores
+    own: Scores
+
+
+def difference(trials: list[Trial]) -> tuple[float | None, float | None, Interval | None]:
+    """Own AUROC, joint minus own, both means over the seeds, and the difference's interval.
+
+    Patients are drawn with replacement, a patient with all seeds' rows and both scores together,
+    so that the interval is paired and knows that the seeds' test sets overlap. Training sets are
+    as they are: their chance is not in it.
+    """
+    seeds = np.repeat(np.arange(len(trials)), [len(t.test) for t in trials])
+    y = np.concatenate([t.test.y for t in trials])
+    groups = np.concatenate([t.test.groups for t in trials])
+    joint, own = (np.concatenate([getattr(t, k) for t in trials]) for k in ("joint", "own"))
+
+    def gap(rows: NDArray[np.int64]) -> float | None:
+        gaps = []
+        for seed in range(len(trials)):
+            chosen = rows[seeds[rows] == seed]
+            a, b = auroc(y[chosen], joint[chosen]), auroc(y[chosen], own[chosen])
+            if a is not None and b is not None:
+                gaps.append(a - b)
+        return float(np.mean(gaps)) if gaps else None
+
+    everybody = np.arange(len(y))
+    alone = [a for t in trials if (a := auroc(t.test.y, t.own)) is not None]
+    middle = float(np.mean(alone)) if alone else None
+    return middle, gap(everybody), bootstrap(gap, groups, seed=0)
+
+
+def heart(folder: Path) -> None:
+    """Heart Disease, all 920 rows, four real hospitals."""
+    path = folder / "heart_disease"
+    recipe = Recipe("logistic", HEART, 50)
+    trials: dict[str, list[Trial]] = {name: [] for name in HOSPITALS}
+    pooled: list[tuple[float, float, float]] = []
+    for seed in SEEDS:
+        sites = {h: datasets.load("heart_disease", path=path, part=h, seed=seed) for h in HOSPITALS}
+        joint = federated(sites, recipe, seed)
+        own = {h: alone(sites, recipe, seed, h) for h in HOSPITALS}
+        for h, data in sites.items():
+            trials[h].append(Trial(data.test, joint[h], own[h][h]))
+        logistic = pooled_logistic(sites)
+        best = max(together(sites, own[h]) for h in HOSPITALS)
+        pooled.append((together(sites, joint), together(sites, logistic), best))
+    print("Heart Disease, 920 rows: AUROC on the hospital's own test patients, 5 seeds")
+    print(f"{'hospital':<14}{'alone':>8}{'joint':>8}{'gain':>8}   95 % interval     reference")
+    for h in HOSPITALS:
+        alone, gap, interval = difference(trials[h])
+        _row(h, alone, gap, interval, f"{REFERENCE[h]:+.3f}")
+    ours, logistic_, local = (np.array(column) for column in zip(*pooled, strict=True))
+    print(f"pooled AUROC: joint {_spread(ours)}, pooled logistic regression {_spread(logistic_)}, "
+          f"difference {(ours - logistic_).mean():+.4f}")  # fmt: skip
+    print(f"pooled AUROC of the best hospital's own model {_spread(local)}, "
+          f"joint above it by {(ours - local).mean():+.3f}")  # fmt: skip
+    _held("pooled AUROC at least .88", ours.mean() >= 0.88)
+    _held("within .01 of pooled logistic regression", abs((ours - logistic_).mean()) <= 0.01)
+    worse = [h for h in HOSPITALS if (found := difference(trials[h])[2]) and found.high < 0]
+    _held(f"no hospital worse beyond its interval {worse or ''}", not worse)
+
+
+def mimic_demo(folder: Path) -> None:
+    """The real MIMIC-IV demo through the code that reads made-up MIMIC-IV."""
+    path = folder / "mimic_iv_demo"
+    found = []
+    for seed in SEEDS:
+        whole = datasets.load("mimic_iv", path=path, seed=seed)
+        stays, deaths = _size(whole)
+        sites = {p: datasets.load("mimic_iv", path=path, part=p, seed=seed) for p in HOMES}
+        found.append(together(sites, federated(sites, Recipe("logistic", MIMIC, 10), seed)))
+    print(f"MIMIC-IV demo: {stays} stays, {deaths} deaths, two sites, pooled AUROC "
+          f"{_spread(np.array(found))} on some 23 stays: a smoke test, no figure")  # fmt: skip
+    _held("117 stays, 14 deaths", (stays, deaths) == (117, 14))
+
+
+HOMES = ("halland", "sahlgrenska")
+
+
+def mimic_iv(rows: tuple[int, ...]) -> None:
+    """Made-up MIMIC-IV, whose best AUROC is known, over five care units."""
+    recipe = Recipe("logistic", MIMIC, 30)
+    print("Made-up MIMIC-IV, five care units as sites, AUROC on all test stays, 5 seeds, ± between")
+    print(f"{'stays':>7}{'joint':>8}{'pooled':>8}{'pooled LR':>11}{'best':>8}"
+          f"{'joint - pooled':>19}{'joint - best':>19}")  # fmt: skip
+    for count in rows:
+        lines = []
+        for seed in SEEDS:
+            with tempfile.TemporaryDirectory() as name:
+                path = Path(name, "mimic")
+                written = datasets.synthesise("mimic_iv", path, rows=count, seed=seed)
+                whole = datasets.load("mimic_iv", path=path, seed=seed)
+                sites = {u: datasets.load("mimic_iv", path=path, part=u, seed=seed) for u in UNITS}
+            joint = together(sites, federated(sites, recipe, seed))
+            pooled = auroc(whole.test.y, alone({"all": whole}, recipe, seed, "all")["all"])
+            lines.append(
+                (joint, pooled, together(sites, pooled_logistic(sites)), written.bayes_auroc)
+            )
+        joint_, pooled_, logistic, best = np.array(lines).T
+        print(f"{count:>7,}{joint_.mean():>8.4f}{pooled_.mean():>8.4f}{logistic.mean():>11.4f}"
+              f"{best.mean():>8.4f}{_apart(joint_ - pooled_):>19}{_apart(joint_ - best):>19}",
+              flush=True)  # fmt: skip
+    _held("joint within .01 of pooled at the largest", abs((joint_ - pooled_).mean()) <= 0.01)
+    _held("joint within .01 of the best known at the largest", abs((joint_ - best).mean()) <= 0.01)
+
+
+def ham10000(folder: Path) -> None:
+    """HAM10000's four real sites load, and a small network trains on them together."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        (path / "train.csv").write_bytes((folder / "ham10000_small" / "train.csv").read_bytes())
+        with tarfile.open(folder / "ham10000_small" / "images_200x150.tar") as packed:
+            packed.extractall(path, filter="data")
+        began = time.perf_counter()
+        whole = datasets.load("siim_isic_128", path=path)
+        read = time.perf_counter() - began
+        parts = datasets.parts("siim_isic_128", path)[-4:]
+        sites = {p: datasets.load("siim_isic_128", path=path, part=p) for p in parts}
+        began = time.perf_counter()
+        scores = federated(sites, SKIN, 0)
+        took = time.perf_counter() - began
+    print(f"HAM10000 in SIIM's layout: {_size(whole)[0]:,} images, read in {read:.0f} s")
+    for p, data in sites.items():
+        images, cases = _size(data)
+        own = auroc(data.test.y, scores[p])
+        print(f"  {p:<16}{images:>6} images,{cases:>5} melanomas, joint AUROC {own:.3f}")
+    print(f"  cnn, {SKIN.rounds} rounds of an epoch in {took:.0f} s: AUROC over all test images "
+          f"{together(sites, scores):.3f}, one seed")  # fmt: skip
+    _held("four sites load and train", all(np.isfinite(s).all() for s in scores.values()))
+
+
+def _size(data: Dataset) -> tuple[int, int]:
+    splits = (data.train, data.validation, data.test)
+    return sum(map(len, splits)), sum(int(split.y.sum()) for split in splits)
+
+
+def _row(
+    name: str, alone: float | None, gap: float | None, interval: Interval | None, reference: str
+) -> None:
+    if alone is None or gap is None or interval is None:
+        print(f"{name:<14}{'not defined: one class only':>40}")
+        return
+    between = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
+    print(f"{name:<14}{alone:>8.3f}{alone + gap:>8.3f}{gap:>+8.3f}   {between:<18}{reference:>9}")
+
+
+def _spread(values: NDArray[np.float64]) -> str:
+    return f"{values.mean():.4f} ± {values.std(ddof=1):.4f}"
+
+
+def _apart(values: NDArray[np.float64]) -> str:
+    return f"{values.mean():+.4f} ± {values.std(ddof=1):.4f}"
+
+
+def _held(what: str, held: bool) -> None:
+    print(f"  {'held  ' if held else 'MISSED'}  {what}")
+
+
+def main() -> None:
+    """Measure and print."""
+    folder = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("which", nargs="*", default=["heart", "mimic_demo", "mimic_iv", "ham10000"])
+    parser.add_argument("--rows", type=int, nargs="*", default=ROWS, help="of made-up MIMIC-IV")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.setdefault("FEDTUI_CACHE", cache)
+        measure: dict[str, Callable[[], None]] = {
+            "heart": partial(heart, folder),
+            "mimic_demo": partial(mimic_demo, folder),
+            "mimic_iv": partial(mimic_iv, tuple(options.rows)),
+            "ham10000": partial(ham10000, folder),
+        }
+        for name in options.which:
+            began = time.perf_counter()
+            measure[name]()
+            print(f"  {time.perf_counter() - began:.0f} s, load {os.getloadavg()[0]:.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
