@@ -23,7 +23,9 @@ from fedtui.cli.dashboard import open_on
 @app.command()
 @named
 def run(
-    study: Annotated[Path, typer.Argument(help="The study.toml that the sites agreed on.")],
+    study: Annotated[
+        str, typer.Argument(help="The study that the sites agreed on: its id, or a study.toml.")
+    ],
     alone: Annotated[
         str, typer.Option(help="Only this site trains, all evaluate: what it could do by itself.")
     ] = "",
@@ -34,7 +36,7 @@ def run(
     from fedtui import operations
     from fedtui import study as studies
 
-    agreed = studies.load(study)
+    agreed = operations.study_named(home_of(home), study)
     submitted = operations.run(home_of(home), agreed, alone=alone)
     if json_:
         print_json({"schema": 1, "run": submitted, "fingerprint": studies.fingerprint(agreed)})
@@ -114,11 +116,18 @@ def demo(
     headless: Annotated[
         bool, typer.Option("--headless", help="A line a round, no screen.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds of joint training.")] = 15,
-    sites_: Annotated[int, typer.Option("--sites", min=2, max=5, help="Hospitals.")] = 2,
-    data: Annotated[str, typer.Option(help="digits, breast_cancer or heart_disease.")] = "digits",
+    rounds: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Rounds a run; 0 for what suits the data.")
+    ] = 0,
+    sites_: Annotated[
+        int, typer.Option("--sites", min=0, max=5, help="Hospitals, 2 to 5; 0 likewise.")
+    ] = 0,
+    data: Annotated[
+        str, typer.Option(help="digits, breast_cancer, heart_disease, mimic_iv or siim_isic.")
+    ] = "digits",
     path: Annotated[
-        Path | None, typer.Option(help="Folder with the data; heart_disease needs it.")
+        Path | None,
+        typer.Option(help="Folder with the data; without it the last two are made up."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Same seed, same numbers.")] = 0,
     home: Annotated[

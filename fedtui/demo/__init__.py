@@ -13,8 +13,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from fedtui import events, journal, operations
-from fedtui.demo._federation import Federation, Plan, check, federation
-from fedtui.demo._telling import JsonTeller, Outcome, PlainTeller, Teller, summary, table, traffic
+from fedtui.demo._federation import Federation, federation
+from fedtui.demo._plans import Plan, settled
+from fedtui.demo._telling import (
+    JsonTeller,
+    Outcome,
+    PlainTeller,
+    Teller,
+    announce,
+    summary,
+    table,
+    traffic,
+)
 from fedtui.errors import RunError
 from fedtui.events import RoundEnded
 from fedtui.journal import Journal
@@ -36,7 +46,9 @@ def show(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None = None
     Raises:
         OperatorError: what kept it from running; everything is cleaned up.
     """
-    check(plan)
+    plan = settled(plan)
+    if not json_:
+        announce(plan)
     with _terminable(), federation(plan) as made:
         teller = JsonTeller() if json_ else PlainTeller(made, plan)
         with contextlib.closing(teller):

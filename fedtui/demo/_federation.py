@@ -9,53 +9,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fedtui import operations, processes
-from fedtui.errors import UsageError
+from fedtui.demo._plans import SHOWS, SITES, Plan, make_up
 from fedtui.site import Home
 from fedtui.study import Study
-
-SITES = ("sahlgrenska", "halland", "skane", "orebro", "umea")
-_HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")  # the parts of heart_disease
-_DIGITS = {"model": "mlp", "metric": "accuracy", "normalisation": "none"}
-_STUDIES: dict[str, dict[str, Any]] = {
-    "digits": {
-        **_DIGITS,
-        "parameters": {"hidden": [64, 64]},
-        "training": {"learning_rate": 0.1, "batch": 32, "epochs": 1},
-    },
-    "breast_cancer": {
-        "model": "logistic",
-        "metric": "accuracy",
-        "training": {"learning_rate": 0.05, "batch": 16, "epochs": 2, "l2": 0.001},
-    },
-    "heart_disease": {
-        "model": "logistic",
-        "metric": "auroc",
-        "training": {"learning_rate": 0.1, "batch": 16, "epochs": 1},
-    },
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What the operator asked for. ``home``: folder for the sites' homes, default temporary."""
-
-    rounds: int = 15
-    sites: int = 2
-    data: str = "digits"
-    path: Path | None = None
-    seed: int = 0
-    home: Path | None = None
-    keep: bool = False
 
 
 @dataclass(kw_only=True)
 class Federation:
-    """The demo's homes, the first one coordinating, and the study that they run."""
+    """The demo's homes, the first one coordinating, and the study that they run.
+
+    Attributes:
+        data: Where their data lie; None for what is bundled.
+    """
 
     folder: Path
+    data: Path | None
     homes: dict[str, Home]
     study: Study
 
@@ -72,7 +42,9 @@ def federation(plan: Plan) -> Iterator[Federation]:
     folder = plan.home or Path(tempfile.mkdtemp(prefix="fedtui-"))
     homes = {name: Home(folder / name) for name in SITES[: plan.sites]}
     try:
-        made = Federation(folder=folder, homes=homes, study=_study(plan))
+        made = Federation(
+            folder=folder, data=make_up(plan, folder), homes=homes, study=_study(plan)
+        )
         _create(made, plan)
         with ThreadPoolExecutor(len(homes)) as pool:
             list(pool.map(operations.up, homes.values()))
@@ -86,60 +58,34 @@ def federation(plan: Plan) -> Iterator[Federation]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def check(plan: Plan) -> None:
-    if plan.data not in _STUDIES:
-        raise UsageError(
-            f"The demo knows no data set '{plan.data}'.",
-            remedy=f"Choose one of {', '.join(_STUDIES)}.",
-        )
-    if plan.data == "heart_disease":
-        if plan.path is None:
-            raise UsageError(
-                "heart_disease needs --path: the folder with processed.cleveland.data and others.",
-                remedy="The UCI Machine Learning Repository offers it as 'Heart Disease'.",
-            )
-        if plan.sites > len(_HOSPITALS):
-            raise UsageError("heart_disease has four hospitals.", remedy="Use --sites 2, 3 or 4.")
-    if plan.path is not None and not plan.path.is_dir():
-        raise UsageError(f"{plan.path} is not a folder.", remedy="Give the folder with the files.")
-    if plan.home is not None and plan.home.exists() and any(plan.home.iterdir()):
-        raise UsageError(f"{plan.home} is not empty.", remedy="Give a new folder with --home.")
-
-
 def _study(plan: Plan) -> Study:
     return Study(
         id=f"demo-{plan.data.replace('_', '-')}",
         purpose="Show a federation at work on data that everybody may see.",
         sites=SITES[: plan.sites],
-        data=plan.data,
+        data=SHOWS[plan.data].offers,
         rounds=plan.rounds,
         seed=plan.seed,
-        **_STUDIES[plan.data],
+        **SHOWS[plan.data].study,
     )
-
-
-def _part(plan: Plan, place: int) -> str:
-    if plan.data == "heart_disease":
-        return _HOSPITALS[place]
-    if plan.data == "digits" and plan.sites == 2:
-        return ("even", "odd")[place]
-    return f"{place + 1}/{plan.sites}"
 
 
 def _create(made: Federation, plan: Plan) -> None:
     """What an operator does by hand at each hospital: init, keys, invitation, join, study."""
     port = _free_port()
+    show = SHOWS[plan.data]
     for place, (name, home) in enumerate(made.homes.items()):
-        source = {"part": _part(plan, place)}
-        if plan.path is not None:
-            source["path"] = str(plan.path.absolute())
+        source: dict[str, str | bool] = {"part": show.share(made.data, place, plan.sites)}
+        if made.data is not None:
+            # Public: one operator on one machine, so nobody has to approve.
+            source |= {"path": str(made.data.absolute()), "public": True}
         operations.create(
             home,
             name,
             coordinator=place == 0,
             host="127.0.0.1",
             port=port,
-            sources={plan.data: source},
+            sources={show.offers: source},
         )
         if place > 0:
             text = operations.invite(made.coordinator, name, public_key=home.keys / "node.pub")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedtui import events
-from fedtui.demo._federation import Federation, Plan
+from fedtui.demo._federation import Federation
+from fedtui.demo._plans import SHOWS, Plan
 from fedtui.events import RoundEnded
 from fedtui.journal import Journal, Record
 from fedtui.progress import RunProgress
@@ -25,6 +26,19 @@ class Outcome:
     joint: RunProgress
     alone: dict[str, RoundEnded]
     bytes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def announce(plan: Plan) -> None:
+    """Say, before anything happens, what it will be and about how long it takes."""
+    show = SHOWS[plan.data]
+    if plan.path is None and show.made is not None:
+        print(  # noqa: T201 - narration, on stderr
+            f"No --path: {show.made['rows']:,} made-up rows in the layout of {plan.data} are "
+            "written first; nothing in them is of a patient.",
+            file=sys.stderr,
+        )
+    if plan.path is None or plan.data == "heart_disease":
+        print(f"About {show.expects} on two cores.", file=sys.stderr)  # noqa: T201
 
 
 class Teller:
@@ -116,6 +130,7 @@ def summary(made: Federation, outcome: Outcome, plan: Plan) -> dict[str, Any]:
         "sites": {
             name: {
                 "alone": outcome.alone[name].metrics.get(metric),
+                "alone_on_own": outcome.alone[name].by_site.get(name, {}).get(metric),
                 "joint_on_own": joint.history[-1].by_site.get(name, {}).get(metric),
                 "seconds": _seconds(joint, name),
                 "bytes_sent": outcome.bytes[name][0],
@@ -143,6 +158,7 @@ def table(made: Federation, outcome: Outcome, plan: Plan) -> str:
         ),
         f"{'together':<20}{_number(result['joint']):>24}",
         "",
+        *(_on_own(result) if plan.data != "digits" else ()),
         f"{'seconds':<14}{'training':>10}{'transfer':>10}{'waiting':>10}{'sent':>12}{'received':>12}",
     ]
     for name, site in result["sites"].items():
@@ -159,11 +175,29 @@ def table(made: Federation, outcome: Outcome, plan: Plan) -> str:
             "machinery works, not what joint training is worth.",
             "",
         ]
+    if plan.path is None and SHOWS[plan.data].made is not None:
+        lines += [
+            "The data were made up for this demo: no figure here says anything of a",
+            "patient.",
+            "",
+        ]
     if result["kept"]:
         lines += [f"journals  {made.folder}/*/journal.db", f"model     {result['model']}"]
     else:
         lines.append("Journals and model were temporary: --keep or --home DIR leaves them.")
     return "\n".join(lines)
+
+
+def _on_own(result: dict[str, Any]) -> list[str]:
+    """Each hospital's own test patients, by its own model and by the joint one."""
+    return [
+        f"{'on own patients':<20}{'alone':>12}{'together':>12}",
+        *(
+            f"{name:<20}{_number(site['alone_on_own']):>12}{_number(site['joint_on_own']):>12}"
+            for name, site in result["sites"].items()
+        ),
+        "",
+    ]
 
 
 def _seconds(joint: RunProgress, name: str) -> dict[str, float]:

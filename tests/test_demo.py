@@ -1,0 +1,123 @@
+"""``fedtui demo --data``: whole federations on each data set, real processes, tiny sizes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import datasets
+from fedtui.demo import _plans
+from fedtui.demo._plans import SHOWS, Plan, make_up, settled
+from fedtui.demo._telling import announce
+from fedtui.errors import DataError, OperatorError
+
+
+def shown(data: str, path: Path) -> dict[str, Any]:
+    """What a demo of one round came to; killed by nobody, since that would leave its processes."""
+    words = ["demo", "--json", "--data", data, "--path", str(path), "--rounds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fedtui.cli", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["summary"]
+    return summary
+
+
+def test_a_demo_on_mimics_layout_is_a_federation_of_two_hospitals(tmp_path: Path) -> None:
+    datasets.synthesise("mimic_iv", tmp_path / "m", rows=600, seed=1)
+
+    found = shown("mimic_iv", tmp_path / "m")
+
+    assert (found["metric"], found["rounds"], list(found["sites"])) == (
+        "auroc", 1, ["sahlgrenska", "halland"]
+    )  # fmt: skip
+    assert found["joint"] > 0.5
+    for site in found["sites"].values():  # null where fewer than ten died, and never zero
+        assert site["alone_on_own"] is None or 0 < site["alone_on_own"] <= 1
+        assert site["bytes_sent"] > 0
+
+
+@pytest.mark.slow
+def test_a_demo_on_real_hospitals_has_four(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"), "heart_disease")
+    if not folder.is_dir():
+        pytest.skip(f"the UCI files are not in {folder}; set FEDTUI_SHARED_DATA")
+
+    found = shown("heart_disease", folder)
+
+    assert len(found["sites"]) == 4
+    assert found["joint"] > 0.6
+    assert found["sites"]["skane"]["joint_on_own"] is None  # Switzerland has too few without
+
+
+@pytest.mark.slow
+def test_a_demo_on_images_trains_a_network(tmp_path: Path) -> None:
+    datasets.synthesise(
+        "siim_isic", tmp_path / "s", rows=420, seed=1, layout="decaihealth", size=64, each=2
+    )
+
+    found = shown("siim_isic", tmp_path / "s")
+
+    assert found["rounds"] == 1
+    assert all(site["seconds"]["train"] > 0 for site in found["sites"].values())
+
+
+def test_what_the_operator_leaves_open_suits_the_data(tmp_path: Path) -> None:
+    assert settled(Plan()) == Plan(rounds=15, sites=2)
+    assert settled(Plan(data="heart_disease", path=tmp_path)).sites == 4
+    assert settled(Plan(data="siim_isic", rounds=7)).rounds == 7
+
+
+@pytest.mark.parametrize(
+    ("plan", "what"),
+    [
+        (Plan(data="eicu"), "no data set 'eicu'"),
+        (Plan(data="heart_disease"), "needs --path"),
+        (Plan(data="heart_disease", path=Path(), sites=5), "2 to 4 hospitals"),
+        (Plan(data="mimic_iv", sites=1), "2 to 5 hospitals"),
+        (Plan(data="mimic_iv", path=Path("nowhere")), "is not a folder"),
+    ],
+)
+def test_a_demo_that_cannot_be_is_refused_by_name(plan: Plan, what: str) -> None:
+    with pytest.raises(OperatorError, match=what) as refused:
+        settled(plan)
+
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"), [("mimic_iv", {"rows": 120}), ("siim_isic", {"rows": 60, "size": 32})]
+)
+def test_without_a_path_data_are_made_up_and_it_is_said(
+    data: str,
+    rows: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(SHOWS, data, replace(SHOWS[data], made=rows))
+    plan = settled(Plan(data=data))
+
+    place = make_up(plan, tmp_path)
+    announce(plan)
+
+    assert place is not None
+    assert SHOWS[data].offers in datasets.recognise(place)
+    assert "made-up rows" in capsys.readouterr().err
+    with pytest.raises(DataError, match="not empty"):
+        make_up(plan, tmp_path)
+    assert make_up(replace(plan, path=tmp_path), tmp_path) == tmp_path
+
+
+def test_hospitals_take_what_the_table_says_they_acquired(tmp_path: Path) -> None:
+    datasets.synthesise("siim_isic", tmp_path / "s", rows=60, size=32)
+
+    assert [_plans._camera(tmp_path / "s", n, 3) for n in range(3)] == ["north", "south", "west"]
+    assert _plans._camera(tmp_path / "s", 1, 4) == "2/4"
+    assert SHOWS["mimic_iv"].share(None, 0, 2) == "sahlgrenska"
+    assert SHOWS["mimic_iv"].share(None, 2, 3) == "cvicu"
