@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+import datasets
 from fedtui import agreement, keys, persons, settings
 from fedtui import study as studies
 from fedtui.agreement import Decision, Document, Standing
 from fedtui.errors import TrustError, UsageError
 from fedtui.register import Register
+from fedtui.site import Site
 from fedtui.study import Quorum, Study, Validation
 
 NOW, TODAY = "2026-11-23T10:00:00Z", date(2026, 11, 23)
@@ -107,7 +109,11 @@ def test_a_replayed_approval_is_refused_by_name() -> None:
 def test_another_protocol_or_numeric_code_is_named() -> None:
     agreed = study()
 
-    assert "protocol 2" in refusal(signed(decision(agreed, "vgr", protocol=2)), agreed, "vgr")
+    newer = studies.PROTOCOL + 1
+
+    assert f"protocol {newer}" in refusal(
+        signed(decision(agreed, "vgr", protocol=newer)), agreed, "vgr"
+    )
     assert "numeric code" in refusal(signed(decision(agreed, "vgr", code="0" * 64)), agreed, "vgr")
 
 
@@ -372,6 +378,11 @@ def test_a_short_passphrase_or_a_second_key_is_refused(tmp_path: Path) -> None:
         persons.create(tmp_path, "Bo Berg", PASSPHRASE)
 
 
+def test_no_site_keeps_its_lists_for_less_than_the_law_asks() -> None:
+    with pytest.raises(UsageError, match="retention_years: the law asks for at least 5"):
+        settings.parse('name = "vgr"\n[audit]\nretention_years = 4\n', Site, name="site.toml")
+
+
 # In words.
 
 
@@ -422,6 +433,12 @@ def test_what_leaves_a_site_is_said_with_its_size() -> None:
         assert found[1].bytes == 1000 * size
 
 
+def test_the_counts_for_medians_are_said_to_leave() -> None:
+    found = agreement.leaving(study(imputation="median"), features=25, parameters=None)
+
+    assert found[1].bytes == datasets.BINS * 8 * 25
+
+
 def test_a_study_for_stock_peers_says_so() -> None:
     words = told(study(interop=True, approvers={}), "")
 
@@ -444,7 +461,7 @@ def test_what_differs_between_two_studies_is_found_by_key() -> None:
     assert agreement.changes(before, before) == []
 
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=40)
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
 VALUES = st.recursive(
     st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
     | WORDS,

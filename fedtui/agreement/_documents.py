@@ -22,7 +22,7 @@ from fedtui.keys import PrivateKey, PublicKey
 from fedtui.study import Study
 
 Word = Literal["approve", "decline", "withdraw"]
-LONGEST = 256 << 10  # bytes of a document; a study with all its settings has about 4 kB
+LONGEST = 64 << 10  # bytes of a document; a study with all its settings has about 4 kB
 LONGEST_REASON = 500  # characters
 _HEX = re.compile(r"[0-9a-f]{32,64}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

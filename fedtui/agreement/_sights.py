@@ -9,6 +9,7 @@ UNCOVERED = (
     "Epsilon covers the training updates only: the sums of round 0, the metrics of every round, "
     "and the choice of model, settings and round are not covered by it."
 )
+_BINS = 64  # as ``datasets.BINS``; a test holds them equal
 _SECURE_MINIMUM = 3  # responding sites; of two, each subtracts its own part
 _MEANS = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi")  # each gives away the sites' sum
 
@@ -127,7 +128,8 @@ def leaving(study: Study, *, features: int | None, parameters: int | None) -> li
     found = [
         Leaving(
             what="for each feature its name, unit and range, and the count, sum and sum of "
-            "squares of its values; none over fewer patients than the minimum cell",
+            "squares of its values; how many patients are of each class; nothing over fewer "
+            "patients than the minimum cell",
             when="once",
             bytes=None if features is None else 3 * 8 * features,
         ),
@@ -150,6 +152,16 @@ def leaving(study: Study, *, features: int | None, parameters: int | None) -> li
             bytes=None,
         ),
     ]
+    if study.imputation == "median":
+        found.insert(
+            1,
+            Leaving(
+                what=f"for each number how many patients lie in {_BINS} bins around the agreed "
+                "mean, smoothed, for the median; nothing over fewer than the minimum cell",
+                when="once",
+                bytes=None if features is None else _BINS * 8 * features,
+            ),
+        )
     if study.validation.local:
         found.append(
             Leaving(

@@ -29,8 +29,8 @@ def access(
         patients = "--" if entry["patients"] is None else str(entry["patients"])
         who = entry["person"] or "public data"
         typer.echo(
-            f"{entry['time'][:19]}  {entry['run']:<36} {patients:>7} patients  {who}"
-            f"  {entry['legal_basis']}"
+            f"{entry['time'][:19]}  {entry['run']}, {entry['action']}: {patients} patients, {who}"
+            f", {entry['legal_basis'] or 'no legal basis given'}"
         )
         typer.echo(f"  {entry['data']}, cohort {entry['cohort'][:16]}, list {entry['list']}")
     if prune:

@@ -90,6 +90,7 @@ class AccessLogged(Event):
     care unit, the time, the user and the patients.
 
     Attributes:
+        action: What for: 'training' (with its preparation and evaluation), 'validation' or another.
         person: Who approved the study here, with ``uid`` and ``user`` of the account; empty and
             None for data that the site declared public.
         cohort: Names the list of the patients under ``audit`` in the home: a keyed hash.
@@ -97,6 +98,7 @@ class AccessLogged(Event):
     """
 
     run: str
+    action: str
     study: str
     fingerprint: str
     data: str
@@ -114,8 +116,8 @@ class AccessLogged(Event):
         count = "a few" if self.patients is None else str(self.patients)
         for_ = f", approved by {self.person}" if self.person else ", data declared public"
         return (
-            f"run {self.run} read {self.data} of {count} patients at {self.unit} for study "
-            f"{self.study}{for_}; cohort {self.cohort[:12]}."
+            f"run {self.run}, {self.action}: {self.data} of {count} patients at {self.unit} read "
+            f"for study {self.study}{for_}; cohort {self.cohort[:12]}."
         )
 
 

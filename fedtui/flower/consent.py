@@ -23,6 +23,13 @@ from fedtui.transport import LinkError
 
 Words = Callable[[dict[str, Any]], dict[str, Any]]
 _KEPT_VERDICTS = 8
+_MOST = 5000  # documents; a federation makes some hundreds
+_ACTIONS = {
+    "validate": "validation",
+    "exchange": "validation",
+    "audit": "leakage audit",
+    "judge": "judging a model from elsewhere",
+}
 
 
 class Consent:
@@ -40,7 +47,7 @@ class Consent:
         self._authority, self._words = authority, words
         self._register = register.Register(home.studies)
         self._verdicts: dict[Any, None] = {}
-        self._accessed: set[tuple[str, str]] = set()
+        self._accessed: set[tuple[str, str, str]] = set()
         self._told: set[str] = set()
         self._lock = threading.Lock()
         self.version = ""  # of the coordinator's documents, as last taken over
@@ -125,19 +132,21 @@ class Consent:
             self.version = version  # once: what does not hold now will not hold in a second
 
     def accessed(self, run: str, study: Study, fingerprint: str, read: dict[str, Any]) -> None:
-        """Journal that a run reads patients' data: once a run, and cohort, and process.
+        """Journal that a run reads patients' data: once a run, action, cohort and process.
 
         Args:
-            read: ``cohort``, its name, and ``patients``, how many.
+            read: ``cohort``, its name, ``patients``, how many, and ``action``, the trainer's order.
         """
-        if (run, read["cohort"]) in self._accessed:
+        action = _ACTIONS.get(str(read["action"]), "training")
+        if (run, action, read["cohort"]) in self._accessed:
             return
-        self._accessed.add((run, read["cohort"]))
+        self._accessed.add((run, action, read["cohort"]))
         here = site.load(self._home)
         signed = self._signed(fingerprint)
         self._journal.append(
             events.AccessLogged(
                 run=run,
+                action=action,
                 study=study.id,
                 fingerprint=fingerprint,
                 data=study.data,
@@ -195,6 +204,11 @@ class Consent:
                 agreement.read(data)
                 self._register.add(data)
             taken += len(documents)
+            if taken and len(self._register.ids()) > _MOST:
+                raise TrustError(
+                    f"The coordinator sends more than {_MOST} documents about studies.",
+                    remedy="Call its operator; nothing more is taken over.",
+                )
         try:
             self._register.direct(directory, authority=self._authority)
         except TrustError as error:  # of one site; the others' documents are taken over

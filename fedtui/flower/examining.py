@@ -47,7 +47,9 @@ def examine(order: dict[str, Any]) -> dict[str, Any]:
         told["cohort"] = access.cohort(data, Path(order["secret"]).read_bytes())
         groups = {int(g) for s in (data.train, data.validation, data.test) for g in s.groups}
         told["patients"] = len(groups)
-    return told if study is None else {**told, **_built(study, data)}
+    if study is None or (study.schema and study.schema != data.schema_hash):
+        return told  # whoever asked refuses the data: no model is built on them
+    return {**told, **_built(study, data)}
 
 
 _AT = ("path", "excluded")

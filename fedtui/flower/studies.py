@@ -22,7 +22,7 @@ from fedtui.register import Register
 from fedtui.site import Home
 from fedtui.study import Study
 
-_MOST = 10_000  # documents; each site has its share of the disk, and none may take it all
+_MOST = 1000  # documents of a site, 64 kB each at the most: none may take all of the disk
 _AT_ONCE = 50  # documents in one answer
 _AHEAD_SECONDS = 300.0  # a site's clock may be ahead; phase 0 warns of far less
 
@@ -76,9 +76,10 @@ class Studies:
         with self._lock:
             if document.id in self._register.ids():
                 return {"id": document.id}  # asked again: the answer was lost
-            if len(self._register.ids()) >= _MOST:
+            theirs = [d for d in self._register.documents() if getattr(d.body, "site", "") == site]
+            if len(theirs) >= _MOST:
                 raise UsageError(
-                    "The coordinator keeps no more documents.",
+                    f"The coordinator keeps no more than {_MOST} documents of a site.",
                     remedy="Ask its operator to move old ones out of its home's register folder.",
                 )
             event = self._judge(site, document)
