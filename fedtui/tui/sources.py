@@ -12,6 +12,7 @@ from fedtui.journal import Journal, Record, parse_line
 from fedtui.progress import Progress, fold
 
 _LOOK_SECONDS = 0.2  # an idle look is one query that touches no disk
+_MADE_SECONDS = 1.0  # a journal that has just appeared has no tables for a moment
 _BATCH = 500  # records; a fold of so many takes about 20 ms
 
 
@@ -40,9 +41,12 @@ class Live:
 
     def batches(self, stop: threading.Event) -> Iterator[list[Record]]:
         """Every record of the journal, then new ones; waits for one that is not made yet."""
+        made = self._path.exists()
         while not self._path.exists() and not stop.is_set():
             yield []
             stop.wait(_LOOK_SECONDS)
+        if not made:
+            stop.wait(_MADE_SECONDS)
         if stop.is_set():
             return
         journal = Journal(self._path, source="viewer")

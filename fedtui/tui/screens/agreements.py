@@ -14,7 +14,7 @@ _STATES = {
     "withdrawn": ("x WITHDRAWN", "fail"),
     "expired": ("- EXPIRED", "dim"),
 }
-_SAID = {"approve": "+", "decline": "x", "withdraw": "x", "missing": "."}
+_SAID = {"approved": "+", "declined": "x", "withdrawn": "x", "missing": "."}
 _LIST = 5  # rows; the text needs the room
 
 

@@ -85,15 +85,18 @@ class Form(ModalScreen[dict[str, str] | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """On to the next line, or to the end; an empty line that is needed keeps the focus."""
         lines = list(self.query(Input))
-        for line, field in zip(lines, self._fields, strict=True):
-            if field.needed and not line.value.strip():
-                line.focus()
-                return
-        if event.input is lines[-1]:
-            self.dismiss({field.name: line.value.strip() for line, field in zip(
-                lines, self._fields, strict=True)})  # fmt: skip
+        at = lines.index(event.input)
+        if self._fields[at].needed and not event.value.strip():
+            return
+        if event.input is not lines[-1]:
+            lines[at + 1].focus()
+            return
+        pairs = list(zip(lines, self._fields, strict=True))
+        empty = next((line for line, f in pairs if f.needed and not line.value.strip()), None)
+        if empty is not None:
+            empty.focus()
         else:
-            lines[lines.index(event.input) + 1].focus()
+            self.dismiss({field.name: line.value.strip() for line, field in pairs})
 
 
 class _Cancel(Lines, can_focus=True):
@@ -114,7 +117,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical(id="form"):
             yield Lines(id="box")
             yield _Cancel(id="cancel")
-            field = Input(placeholder=f"or type {self._word} to go on")
+            field = Input(placeholder=f"or type {self._word} to go on", select_on_focus=False)
             field.cursor_blink = False
             yield field
 
