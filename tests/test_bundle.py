@@ -114,7 +114,7 @@ def test_what_wheels_ask_for_is_followed_through_extras_of_extras(tmp_path: Path
 )
 def test_a_host_that_fedtui_does_not_run_on_is_refused(options: dict[str, str], word: str) -> None:
     with pytest.raises(UsageError, match=word):
-        operations.target(**options)
+        operations.bundle_target(**options)
 
 
 def test_an_index_that_is_not_there_is_named_without_a_traceback(

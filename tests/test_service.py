@@ -154,6 +154,7 @@ def test_down_takes_five_seconds_at_most_in_the_middle_of_training(served: Serve
     made.idle()
 
 
+@pytest.mark.slow
 def test_down_takes_five_seconds_at_most_in_the_middle_of_a_push(served: Served) -> None:
     made = served.federation
     served.hears("READY=1")

@@ -25,7 +25,7 @@ def bundle(
 
     from fedtui import operations
 
-    wanted = operations.target(python, platform, glibc, tuple(extra or ()))
+    wanted = operations.bundle_target(python, platform, glibc, tuple(extra or ()))
     say(f"For Python {wanted.python}, {wanted.platform}, glibc 2.{wanted.glibc} or newer.")
     done = operations.bundle(to, wanted)
     if json_:

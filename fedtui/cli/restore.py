@@ -44,7 +44,7 @@ def restore(
         say(f"Its journal holds ({done.records} records). What came later is lost here; peers are")
         say("told. Make sure that the old home runs nowhere any more, then: fedtui up")
     elif accept and file is None and not address:
-        at = operations.accept(place)
+        at = operations.accept_older(place)
         if json_:
             print_json({"schema": 1, "accepted": at})
             return

@@ -108,7 +108,7 @@ class Bundle:
     bytes: int
 
 
-def target(
+def bundle_target(
     python: str = "", platform: str = "", glibc: str = "", extras: tuple[str, ...] = ()
 ) -> Target:
     """The host that a bundle is for; whatever is not said is as here.

@@ -22,6 +22,8 @@ from fedtui.journal import Journal
 from fedtui.operations._backup import MANIFEST, Backup
 from fedtui.site import Home, Membership
 
+_EVERYWHERE = ("0.0.0.0", "::")
+
 
 def restore(home: Home, file: Path, passphrase: str, *, address: str = "") -> Backup:
     """Open a backup into an empty home; what followed it is lost here, and peers are told so.
@@ -71,7 +73,7 @@ def restore(home: Home, file: Path, passphrase: str, *, address: str = "") -> Ba
     return dataclasses.replace(about, path=str(home.path))
 
 
-def accept(home: Home) -> int:
+def accept_older(home: Home) -> int:
     """Go on although this home's journal is older than what peers saw of it; returns its length.
 
     Raises:
@@ -92,7 +94,7 @@ def readdress(home: Home, address: str) -> str:
     """The coordinator has moved: write where it is dialled; returns HOST:PORT.
 
     At the coordinator's own home also its names and a new certificate from the same authority, so
-    that sites trust it as before.
+    that sites trust it as before; if it listened at one address, it listens at all of them.
 
     Raises:
         UsageError: no address, or this home has joined nothing.
@@ -111,7 +113,11 @@ def readdress(home: Home, address: str) -> str:
         names = tuple(dict.fromkeys((host, *own.coordinator.names)))
         text = home.settings.read_text(encoding="utf-8")
         text = _with(text, "names", json.dumps(names), table="coordinator")
-        _replace(home.settings, _with(text, "port", str(port), table="coordinator"))
+        text = _with(text, "port", str(port), table="coordinator")
+        if own.coordinator.host not in (*_EVERYWHERE, host):  # an address of the host it left
+            wide = _EVERYWHERE[":" in host]
+            text = _with(text, "host", json.dumps(wide), table="coordinator")
+        _replace(home.settings, text)
         site.load(home)
         keys.create_server_certificate(home.keys, names=keys.server_names(names))
     else:
