@@ -281,7 +281,9 @@ class DirectGrid(Grid):
             if self._fleet.has(site):
                 self._refused(site, round, phase, "withdrawn", "it withdrew its approval.")
             else:
-                self._refused(site, round, phase, "revoked", "it was taken off the roster.")
+                self._refused(
+                    site, round, phase, "revoked", "it was suspended or taken off the roster."
+                )
 
     def _refused(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
         self._journal.append(
