@@ -67,7 +67,7 @@ print(*sorted(m for m in sys.modules if m.startswith("datasets.") and "_synth" n
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert answer.stdout.split() == [  # the front
-        "datasets._excluded", "datasets._progress", "datasets._statistics"
+        "datasets._dataset", "datasets._excluded", "datasets._progress", "datasets._statistics"
     ]  # fmt: skip
 
 
