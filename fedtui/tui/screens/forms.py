@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from fedtui.tui import text
-from fedtui.tui.text import Glyphs, Panel
+from fedtui.tui.text import Glyphs, Line, Panel
 from fedtui.tui.widgets.lines import Lines
 
 _WIDEST = 78  # columns
@@ -204,7 +204,7 @@ class Told(ModalScreen[None]):
     def on_resize(self) -> None:
         """The same for another size."""
         width = min(_WIDEST, self.app.size.width)
-        lines = [line for said in self._said for line in text.wrap(said, width - 4)]
+        lines = [line for said in self._said for line in _laid_out(said, width - 4)]
         most = max(1, self.app.size.height - 5)
         self._start = max(0, min(self._start, len(lines) - most))
         more = len(lines) - self._start - most
@@ -225,3 +225,8 @@ class Told(ModalScreen[None]):
     def action_copy(self) -> None:
         """To the terminal's clipboard."""
         self.app.copy_to_clipboard("\n".join(self._said))
+
+
+def _laid_out(said: str, width: int) -> list[Line]:
+    """A line as it stands where it fits: codes and tables keep their places."""
+    return [((said, ""),)] if len(said) <= width else text.wrap(said, width)

@@ -10,6 +10,7 @@ from textual.widgets import Input
 
 from fedtui.tui import actions, text
 from fedtui.tui.actions import Action
+from fedtui.tui.screens.forms import Told
 from fedtui.tui.text import Glyphs, Line, Panel
 from fedtui.tui.widgets.lines import Lines
 
@@ -34,12 +35,24 @@ _ABOUT = {
     "five thousand ('fedtui logs' reads the rest).",
 }
 
+TOPICS = {
+    actions.OVERVIEW: "first",
+    actions.CONNECT: "check",
+    actions.JOIN: "first",
+    actions.AGREEMENT: "study",
+    actions.ROUNDS: "run",
+    actions.VALIDATE: "validate",
+    actions.LOGS: "faults",
+    actions.EXPORT: "validate",
+}
+
 
 class Help(ModalScreen[None]):
     """The keys that are valid on a screen, from the one list of actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        (key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")
+        *((key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")),
+        ("g", "handbook", ""),
     ]
 
     def __init__(self, screen: str, glyphs: Glyphs, valid: Sequence[Action]) -> None:
@@ -53,6 +66,14 @@ class Help(ModalScreen[None]):
     def on_mount(self) -> None:
         """Fill the box for the size there is."""
         self.on_resize()
+
+    def action_handbook(self) -> None:
+        """The guide's topic of this screen."""
+        from fedtui import guide
+
+        topic = TOPICS[self._screen]
+        lines = guide.text(topic).splitlines()
+        self.app.push_screen(Told(f"Guide: {topic}", lines, self._glyphs))
 
     def on_resize(self) -> None:
         """The same for another size."""
@@ -78,7 +99,7 @@ def page(
             continue
         lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
     lines = lines[: height - 5]  # header, alarm and key row stay in sight
-    panel = Panel(f"Help: {screen}", lines, len(lines), right="Esc closes")
+    panel = Panel(f"Help: {screen}", lines, len(lines), right="g handbook, Esc closes")
     return text.stack([panel], width, glyphs)
 
 

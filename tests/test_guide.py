@@ -1,0 +1,151 @@
+"""The handbook says what is so: its commands work as they stand, its exit codes are the errors'."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from fedtui import errors, guide, processes
+from fedtui.site import Home
+from tests.federation import free_port
+
+FEDTUI = Path(sys.executable).with_name("fedtui")
+ORDER = re.compile(r"^ {2}\[(\w+)\] \$ (fedtui .*)$", re.MULTILINE)
+MENTIONED = re.compile(r"(?:^ {4}|\$ |')fedtui ((?:[a-z]+ ?)+)", re.MULTILINE)
+FLAGS = re.compile(r"fedtui ([a-z]+(?: [a-z]+)?)[^'\n]*? (--[a-z-]+)")
+
+
+def sites() -> dict[str, str]:
+    """What each of the guide's site names offers of the digits."""
+    return {"sahlgrenska": "even", "halland": "odd"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="fg-"))
+    yield made
+    for name in sites():
+        if (made / name / "site.toml").exists():
+            processes.stop(Home(made / name))
+    shutil.rmtree(made)
+
+
+def run(words: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FEDTUI_HOME": str(home), "LC_ALL": "C.UTF-8"}
+    line = f"{FEDTUI} {words.removeprefix('fedtui ')}"
+    return subprocess.run(
+        ["sh", "-c", line], env=environment, cwd=cwd, capture_output=True, text=True, timeout=150
+    )
+
+
+def study_in(text: str) -> str:
+    """The study that a topic shows, its indented lines from ``id`` on."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip().startswith("id = "))
+    return "\n".join(line.strip() for line in lines[start:] if line.startswith("    "))
+
+
+@pytest.mark.timeout(300)
+def test_the_first_federation_works_as_the_guide_says(folder: Path) -> None:
+    text, port = guide.text("first"), free_port()
+    known = {"ADDRESS": f"127.0.0.1 --port {port}", "CODE": "", "WORDS": "", "RUN": ""}
+    (folder / "digits.toml").write_text(study_in(text))
+    joining: subprocess.Popen[str] | None = None
+    for site, words in ORDER.findall(text):
+        home = folder / site
+        for name, value in known.items():
+            words = re.sub(rf"\b{name}\b", value, words)
+        if words.startswith("fedtui join"):
+            joining = subprocess.Popen(
+                [FEDTUI, *words.split()[1:], "--home", str(home)],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            assert joining.stderr is not None
+            line = next(line for line in joining.stderr if "six words" in line)
+            known["WORDS"] = line.split("enrolment:")[1].strip()
+            continue
+        if words.startswith("fedtui run "):
+            for name, part in sites().items():
+                with (folder / name / "site.toml").open("a") as file:
+                    file.write(f'\n[data.digits]\npart = "{part}"\n')
+        done = run(words, home, folder)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        if words.startswith("fedtui invite"):
+            found = re.search(r"127\.0\.0\.1:\d+/[0-9A-Z-]+", done.stdout)
+            assert found is not None, done.stdout
+            known["CODE"] = found[0]
+        elif words.startswith("fedtui sites --confirm"):
+            assert joining is not None
+            out, err = joining.communicate(timeout=60)
+            assert joining.returncode == 0, err
+            assert "enrolled" in out
+        elif words.startswith("fedtui run "):
+            known["RUN"] = done.stdout.split()[-1]
+
+    assert (folder / "exported" / "SHA256SUMS").exists()
+    assert all(processes.running(Home(folder / name), "agent") is None for name in sites())
+
+
+def test_every_other_command_of_the_guide_runs_on_a_home(folder: Path) -> None:
+    home = folder / "halland"
+    assert run("fedtui init halland", home, folder).returncode == 0
+    for topic in guide.TOPICS:
+        if topic == "first":
+            continue
+        for _, words in ORDER.findall(guide.text(topic)):
+            done = run(words, home, folder)
+            usual = (0, 3, 4) if "check" in words else (0,)  # nothing runs and nothing is joined
+            assert done.returncode in usual, (words, done.stdout, done.stderr)
+            assert "Traceback" not in done.stderr
+
+
+def test_every_command_and_flag_that_the_guide_names_exists() -> None:
+    from fedtui.cli import _register, app
+
+    _register([])
+    root = typer.main.get_command(app)
+    for topic in guide.TOPICS:
+        text = guide.text(topic)
+        for mention in MENTIONED.findall(text):
+            command = root
+            for word in mention.split():
+                found = getattr(command, "commands", {}).get(word)
+                if found is None:
+                    break
+                command = found
+            assert command is not root, (topic, mention)
+        for words, flag in FLAGS.findall(text):
+            first, *rest = words.split()
+            command = root.commands[first]  # type: ignore[attr-defined]
+            command = getattr(command, "commands", {}).get(rest[0] if rest else "", command)
+            flags = {option for p in command.params for option in p.opts}
+            assert flag in flags, (topic, words, flag)
+
+
+def test_the_guide_knows_every_exit_code_and_no_other() -> None:
+    said = {
+        int(code) for code in re.findall(r"^ {2}(\d)  ", guide.text("exit-codes"), re.MULTILINE)
+    }
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {k.exit_code for k in kinds if issubclass(k, errors.OperatorError)}
+    assert said == codes | {0}
+
+
+def test_the_guide_fits_a_terminal_and_reads_without_a_home(tmp_path: Path) -> None:
+    listed = run("fedtui guide", tmp_path / "none", tmp_path).stdout
+    whole = json.loads(run("fedtui guide --json", tmp_path / "none", tmp_path).stdout)
+    wrong = run("fedtui guide nonsense", tmp_path / "none", tmp_path)
+
+    assert [line.split()[0] for line in listed.splitlines()] == list(guide.TOPICS)
+    assert all(len(line) <= 78 for text in whole["topics"].values() for line in text.splitlines())
+    assert wrong.returncode == 2
+    assert "Choose one of" in wrong.stderr
