@@ -31,11 +31,12 @@ from fedtui.agreement._sights import (
     secure_aggregation,
     sights,
 )
-from fedtui.agreement._standing import Standing, State, check, require, standings, state
+from fedtui.agreement._standing import AWAY, Standing, State, check, require, standings, state
 from fedtui.agreement._toml import to_toml
 from fedtui.agreement._words import Clause, Measured, Paper, clauses, text, to_json
 
 __all__ = [
+    "AWAY",
     "LONGEST",
     "LONGEST_REASON",
     "UNCOVERED",

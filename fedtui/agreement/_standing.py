@@ -14,6 +14,7 @@ from fedtui.study import Study
 
 Said = Literal["missing", "approved", "declined", "withdrawn"]
 State = Literal["proposed", "approved", "declined", "withdrawn", "expired"]
+AWAY: tuple[Said, ...] = ("withdrawn", "declined")  # takes part in a run no more
 _SAID: dict[str, Said] = {"approve": "approved", "decline": "declined", "withdraw": "withdrawn"}
 
 
@@ -137,8 +138,8 @@ def require(
 
     Args:
         starting: A start needs every site. A run under way goes on without a site that has
-            withdrawn, as the quorum that all agreed on allows.
-        site: Who asks; its own withdrawal ends its part whatever the quorum.
+            withdrawn, or declined after all, as the quorum that all agreed on allows.
+        site: Who asks; its own refusal ends its part whatever the quorum.
 
     Raises:
         TrustError: it expired, or naming the site whose approval is not there.
@@ -149,12 +150,12 @@ def require(
             remedy="Propose it anew with a later date.",
         )
     for name, standing in found.items():
-        if standing.said == "declined":
+        if standing.said == "declined" and (starting or name == site):
             raise TrustError(
                 f"{name} declined study {study.id}: {standing.reason or 'no reason given'}.",
                 remedy="Talk to that site, and propose a version that it can approve.",
             )
-    gone = [name for name, standing in found.items() if standing.said == "withdrawn"]
+    gone = [name for name, standing in found.items() if standing.said in AWAY]
     left = len(found) - len(gone)
     if gone and (starting or site in gone or left < study.quorum.minimum_sites):
         reasons = "; ".join(

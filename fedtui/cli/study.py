@@ -35,10 +35,7 @@ def list_(home: HomeOption = None, json_: JsonOption = False) -> None:
         return
     for entry in found:
         version = f"{entry['id']} v{entry['version']}"
-        said = ", ".join(
-            f"{name} {s['said'] if s['said'] != 'missing' else '--'}"
-            for name, s in entry["sites"].items()
-        )
+        said = ", ".join(f"{name} {_said(s)}" for name, s in entry["sites"].items())
         older = "" if entry["newest"] else " (a later version is there)"
         typer.echo(f"{version:<28} {entry['state']:<10} {said}{older}")
     if not found:
@@ -344,6 +341,11 @@ def _done(told: dict[str, Any], word: str, *, json_: bool) -> None:
 def _say_sent(sent: bool) -> None:
     if not sent:
         say("Not sent yet: it is, as soon as this site is up and reaches the coordinator.")
+
+
+def _said(standing: dict[str, str]) -> str:
+    said = "--" if standing["said"] == "missing" else standing["said"]
+    return f"{said} ({standing['person']})" if standing["person"] else said
 
 
 def _shown(value: Any) -> str:

@@ -104,7 +104,7 @@ class Studies:
         key = (studies.fingerprint(study), self._register.stamp)
         if self._withdrawn[0] != key:
             found = self._standings(study).items()
-            gone = {name for name, standing in found if standing.said == "withdrawn"}
+            gone = {name for name, standing in found if standing.said in agreement.AWAY}
             self._withdrawn = (key, gone)
         return site in self._withdrawn[1]
 
