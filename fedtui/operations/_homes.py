@@ -128,6 +128,7 @@ def _site_toml(
             "# [data.heart_disease]",
             '# path = "/data/heart_disease"',
             '# part = "cleveland"',
+            '# excluded = "optout.txt"   # beside this file: who opted out, one id a line',
             "",
         ]
     return "\n".join(lines)
