@@ -2,7 +2,8 @@
 
 ``journal.jsonl`` is the chain itself from the run's first record to its last, ``events.csv`` and
 ``rounds.csv`` are for spreadsheets, ``SHA256SUMS`` covers every file. Verifying recomputes the
-chain, and holds it against the heads that the verifier's own journal keeps of that site.
+chain, and holds it against the heads that the verifier's own journal keeps of that site. A bundle
+has the papers beside it, and the site's signature under ``SHA256SUMS``.
 """
 
 import csv
@@ -11,16 +12,21 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedtui import __version__, events, journal
 from fedtui.errors import DataError, RunError, UsageError
 from fedtui.journal import GENESIS, Journal, Record
 from fedtui.progress import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from fedtui.keys import PrivateKey, PublicKey
 
 _LIBRARIES = ("flwr", "jax", "jaxlib", "flax", "optax", "numpy", "safetensors", "cryptography")
 
@@ -33,6 +39,9 @@ class Verdict:
         records: How many were recomputed.
         witnessed: How many heads of that site, kept by this home, were found in its chain.
         signed: How many heads of other sites inside the export carry a valid signature.
+        bundle: Whether it is a bundle, signed as a whole by ``site`` with a key known here.
+        lost: How many heads kept by this home are of records that the site lost, as it said then,
+            when an older copy of its home was put back.
     """
 
     run: str
@@ -40,6 +49,8 @@ class Verdict:
     records: int
     witnessed: int
     signed: int
+    bundle: bool = False
+    lost: int = 0
 
 
 def run_records(book: Journal, run: str) -> list[Record]:
@@ -55,11 +66,22 @@ def run_records(book: Journal, run: str) -> list[Record]:
     return records[own[0] : own[-1] + 1]
 
 
-def write(book: Journal, run: str, to: Path, *, site: str, study: str | None) -> list[Path]:
+def write(
+    book: Journal,
+    run: str,
+    to: Path,
+    *,
+    site: str,
+    study: str | None,
+    papers: Mapping[str, str] | None = None,
+    key: "PrivateKey | None" = None,
+) -> list[Path]:
     """Write the run into the new folder ``to``; returns the files.
 
     Args:
         study: The run's canonical study, where this home has it.
+        papers: Further files of a bundle, by name.
+        key: The site's node key, which signs a bundle.
 
     Raises:
         UsageError: no such run, or ``to`` exists and is not empty.
@@ -78,6 +100,7 @@ def write(book: Journal, run: str, to: Path, *, site: str, study: str | None) ->
         "before": before.hex(),
         "records": len(records),
         "versions": versions(),
+        "bundle": key is not None,
     }
     files = {
         "about.json": json.dumps(about, indent=2) + "\n",
@@ -87,11 +110,15 @@ def write(book: Journal, run: str, to: Path, *, site: str, study: str | None) ->
     }
     if study is not None:
         files["study.json"] = study
+    files |= papers or {}
     sums = "".join(
         f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in files.items()
     )
     written = []
-    for name, text in {**files, "SHA256SUMS": sums}.items():
+    closing = {"SHA256SUMS": sums}
+    if key is not None:
+        closing["signature.json"] = _signature(key, site, sums)
+    for name, text in {**files, **closing}.items():
         path = to / name
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
@@ -100,15 +127,24 @@ def write(book: Journal, run: str, to: Path, *, site: str, study: str | None) ->
     return written
 
 
-def verify(folder: Path, *, witness: Journal | None) -> Verdict:
-    """Check an export's files, chain and, with a ``witness``, the heads that it keeps.
+def verify(
+    folder: Path,
+    *,
+    witness: Journal | None,
+    known: "Mapping[str, Collection[PublicKey]] | None" = None,
+) -> Verdict:
+    """Check an export's files, chain, signature and, with a ``witness``, the heads that it keeps.
+
+    Args:
+        known: Public keys of sites, by name; '' stands for whatever site signed.
 
     Raises:
         DataError: the folder is no export.
-        RunError: something was changed; names what.
+        RunError: something was changed, or nobody known signed the bundle; names what.
     """
     about = _about(folder)
     _check_sums(folder)
+    bundle = _check_bundle(folder, about, known or {})
     chain = {int(about["first"]) - 1: str(about["before"])}
     last = bytes.fromhex(str(about["before"]))
     signed = count = 0
@@ -124,10 +160,14 @@ def verify(folder: Path, *, witness: Journal | None) -> Verdict:
     if count != int(about["records"]):
         raise _broken(f"{about['records']} records were exported and {count} are there")
     witnessed = 0
-    for event in _witnessed(witness, str(about["site"])):
+    lost = 0
+    for event, firm in _witnessed(witness, str(about["site"])):
         if event.at in chain:
             _check_signature(event)
             if chain[event.at] != event.head:
+                if not firm:
+                    lost += 1
+                    continue
                 raise _broken(
                     f"record {event.at} is not what {about['site']} signed when it was written"
                 )
@@ -138,6 +178,8 @@ def verify(folder: Path, *, witness: Journal | None) -> Verdict:
         records=count,
         witnessed=witnessed,
         signed=signed,
+        bundle=bundle,
+        lost=lost,
     )
 
 
@@ -216,6 +258,55 @@ def _check_sums(folder: Path) -> None:
             raise _broken(f"{name} is not the file that was exported")
 
 
+def _check_bundle(
+    folder: Path, about: Mapping[str, Any], known: "Mapping[str, Collection[PublicKey]]"
+) -> bool:
+    """Whether the folder is a bundle, its signature checked."""
+    path, sums = folder / "signature.json", (folder / "SHA256SUMS").read_text(encoding="utf-8")
+    listed = {line.partition("  ")[2] for line in sums.splitlines()}
+    present = {file.name for file in folder.iterdir()} - {"SHA256SUMS", "signature.json"}
+    if strangers := sorted(present - listed):
+        raise _broken(f"{strangers[0]} is no part of it")
+    if not path.exists():
+        if about.get("bundle"):
+            raise _broken("the site's signature is gone")
+        return False
+    from fedtui import keys  # cryptography: only verifying needs it
+
+    site = str(about["site"])
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        signature = str(told["signature"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _broken("its signature cannot be read") from error
+    candidates = [*known.get(site, ()), *known.get("", ())]
+    if not candidates:
+        raise RunError(
+            f"Nobody here knows the key of {site}, who is said to have signed this bundle.",
+            remedy="Verify it at a home of the federation, or give the site's public key (its "
+            "keys/node.pub, fingerprint compared by phone) with --signer FILE.",
+        )
+    if not any(keys.signed(key, signature, _signed_text(site, sums)) for key in candidates):
+        raise _broken(f"{site} did not sign these files")
+    return True
+
+
+def _signature(key: "PrivateKey", site: str, sums: str) -> str:
+    from fedtui import keys
+
+    document = {
+        "site": site,
+        "signs": "SHA256SUMS",
+        "key": keys.public_bytes(key.public_key()).decode(),
+        "signature": keys.sign(key, _signed_text(site, sums)),
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _signed_text(site: str, sums: str) -> bytes:
+    return f"fedtui-bundle-1\n{site}\n{hashlib.sha256(sums.encode()).hexdigest()}".encode()
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
@@ -235,11 +326,16 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _witnessed(witness: Journal | None, site: str) -> list[events.HeadWitnessed]:
-    if witness is None:
-        return []
-    found = (record.event for record in witness.read())
-    return [e for e in found if isinstance(e, events.HeadWitnessed) and e.site == site]
+def _witnessed(witness: Journal | None, site: str) -> Iterator[tuple[events.HeadWitnessed, bool]]:
+    """Heads of ``site``, and whether its chain must hold them: no rollback was told since."""
+    kinds = ("HeadWitnessed", "JournalRolledBack")
+    firm = True
+    for record in witness.newest(kinds, limit=-1) if witness is not None else ():
+        event = record.event
+        if isinstance(event, events.JournalRolledBack) and event.site == site:
+            firm = False
+        elif isinstance(event, events.HeadWitnessed) and event.site == site:
+            yield event, firm
 
 
 def _check_signature(event: events.HeadWitnessed) -> None:

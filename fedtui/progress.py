@@ -22,6 +22,8 @@ _BUSY: dict[str, SiteState] = {
     "prepare": "PREPARING",
     "train": "TRAINING",
     "evaluate": "EVALUATING",
+    "validate": "EVALUATING",
+    "exchange": "EVALUATING",
 }
 _OUTCOMES: dict[str, RunState] = {
     "completed": "COMPLETED",

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fedtui import settings
-from fedtui.errors import UsageError
+from fedtui import __version__, settings
+from fedtui.errors import DataError, TrustError, UsageError
 
 NAME = re.compile(r"[a-z][a-z0-9-]{1,23}")  # fits a screen column and a file name
+FORMAT = 1  # of a home's files; raised when an older fedtui could not read what a newer one wrote
 _SOCKET_PATH_LIMIT = 107  # bytes, sockaddr_un on Linux, without the closing zero
 
 
@@ -22,11 +23,19 @@ class Source:
         part: Which part of a shared data set this site plays, e.g. 'even'.
         excluded: A file with one patient's id a line, who opted out; relative to the home. It is
             read again for every piece of work, and never leaves the site.
+        public: The site's own word that everybody may see these data, or that they are made up:
+            then a study without approvers may use them, and stock Flower peers may take part.
     """
 
     path: Path | None = None
     part: str = "all"
     excluded: Path | None = None
+    public: bool = False
+
+    @property
+    def unrestricted(self) -> bool:
+        """Whether these are nobody's patients: bundled data, or declared public."""
+        return self.public or self.path is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +88,22 @@ class Trainer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """How long the record of who used which patients' data is kept.
+
+    Attributes:
+        retention_years: Of the lists of patients; Swedish law asks for five years or more
+            (HSLF-FS 2016:40, chapter 4).
+    """
+
+    retention_years: int = 5
+
+    def __post_init__(self) -> None:
+        if self.retention_years < 5:
+            raise ValueError("retention_years: the law asks for at least 5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """One hospital's own decisions; nothing here is shared or approved.
 
@@ -93,6 +118,7 @@ class Site:
     weights: dict[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     trainer: Trainer = field(default_factory=Trainer)
+    audit: Audit = field(default_factory=Audit)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -148,9 +174,19 @@ class Home:
         return self.path / "site.toml"
 
     @property
+    def format(self) -> Path:
+        """Which ``FORMAT`` the home's files have."""
+        return self.path / "format"
+
+    @property
     def membership(self) -> Path:
         """Written by ``join``."""
         return self.path / "federation.toml"
+
+    @property
+    def ended(self) -> Path:
+        """What the federation's key signed when it ended this site's membership."""
+        return self.path / "ended.json"
 
     @property
     def interop(self) -> Path:
@@ -178,9 +214,39 @@ class Home:
         return self.path / "runs"
 
     @property
+    def models(self) -> Path:
+        """What this site trained on its own data alone, by run."""
+        return self.path / "models"
+
+    @property
+    def studies(self) -> Path:
+        """The studies that this site knows, and what every site decided."""
+        return self.path / "studies"
+
+    @property
+    def register(self) -> Path:
+        """The coordinator's register of the federation's studies and decisions."""
+        return self.path / "register"
+
+    @property
+    def persons(self) -> Path:
+        """The keys of this site's people, each under its passphrase."""
+        return self.keys / "persons"
+
+    @property
+    def audit(self) -> Path:
+        """Whose data runs have used: a file a cohort, which never leaves."""
+        return self.path / "audit"
+
+    @property
     def work(self) -> Path:
         """The site's work in hand and its stored answers."""
         return self.path / "work"
+
+    @property
+    def releases(self) -> Path:
+        """What the site told of which patients; with it gone, the exit forgets."""
+        return self.path / "releases"
 
     @property
     def state(self) -> Path:
@@ -213,11 +279,25 @@ def load(home: Home) -> Site:
 
     Raises:
         UsageError: no home there, or ``site.toml`` does not hold; names line and key.
+        DataError: a newer fedtui wrote it.
     """
     if not home.settings.exists():
         raise UsageError(
             f"{home.path} is not a fedtui home: it has no site.toml.",
             remedy="Make one with 'fedtui init NAME --home DIR', or give another --home.",
+        )
+    try:
+        written = int(home.format.read_text(encoding="ascii"))
+    except FileNotFoundError:  # made before homes said so
+        written = 1
+    except ValueError:
+        written = FORMAT + 1
+    if written > FORMAT:
+        raise DataError(
+            f"{home.path} was written by a newer fedtui: home format {written}, and this one "
+            f"({__version__}) reads up to {FORMAT}.",
+            remedy="Install the newer fedtui again, or restore a backup from before it into a new "
+            "home. Nothing was changed.",
         )
     return settings.read(home.settings, Site)
 
@@ -231,9 +311,17 @@ def load_membership(home: Home) -> Membership:
     if not home.membership.exists():
         raise UsageError(
             "This site has not joined a federation.",
-            remedy="Ask the coordinator for an invitation, then run 'fedtui join FILE'.",
+            remedy="Ask the coordinator for an invitation, then run 'fedtui join CODE'.",
         )
     return settings.read(home.membership, Membership)
+
+
+def ended_error() -> TrustError:
+    """What to tell where a membership has ended: the federation's key said so."""
+    return TrustError(
+        "This site's membership has ended: the coordinator took it off its roster.",
+        remedy="Call its operator; to come back, 'fedtui join' a new invitation.",
+    )
 
 
 def check_socket_path(home: Home) -> None:

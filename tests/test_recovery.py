@@ -166,7 +166,7 @@ def test_a_run_survives_a_kill_between_any_two_steps(
 
 
 def test_every_crash_point_is_rehearsed() -> None:
-    assert set(AT) == set(crash.POINTS)
+    assert set(AT) == set(crash.POINTS) - {"trainer.validating"}  # see test_validation
 
 
 @pytest.mark.parametrize("process", ["agent", "trainer", "coordinator", "supervisor"])

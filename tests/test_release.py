@@ -254,8 +254,8 @@ def test_metrics_that_compare_classes_need_the_minimum_of_each(way: Way) -> None
 
     told = evaluate(way, few, "m", loss=0.1, accuracy=0.9, auroc=0.8, balanced_accuracy=0.7)
 
-    assert set(told) == {"num-examples", "loss", "accuracy"}
-    assert way.released().suppressed == 2
+    assert set(told) == {"num-examples", "loss"}  # right in 9 of 10 is the share of the others
+    assert way.released().suppressed == 3
 
 
 def test_what_cannot_be_written_down_does_not_leave(way: Way) -> None:

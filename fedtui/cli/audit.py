@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtui.cli._audit_access import access
+from fedtui.cli._audit_released import released
 from fedtui.cli._passphrase import PassphraseOption, passphrase
 from fedtui.cli._shared import (
     HomeOption,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _audit = typer.Typer(help="Check a model before it leaves this site.", rich_markup_mode=None)
 app.add_typer(_audit, name="audit")
 _audit.command()(access)
+_audit.command()(released)
 
 _OBJECTS: dict[str, Any] = {
     "global": "global model",

@@ -47,6 +47,10 @@ def logs(
 def export(
     run_id: RunArgument = "",
     to: Annotated[Path | None, typer.Option("--to", metavar="DIR", help="A new folder.")] = None,
+    bundle: Annotated[
+        bool,
+        typer.Option("--bundle", help="Also matrix, report, model card and the like; signed."),
+    ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -56,7 +60,8 @@ def export(
 
     if to is None:
         raise UsageError("export needs --to DIR.", remedy="Give a new folder for the files.")
-    files = operations.export_run(home_of(home), run_id, to)
+    write = operations.export_bundle if bundle else operations.export_run
+    files = write(home_of(home), run_id, to)
     if json_:
         print_json({"schema": 1, "files": [str(path) for path in files]})
     else:
@@ -68,19 +73,25 @@ def export(
 @named
 def verify(
     folder: Annotated[Path, typer.Argument(help="A folder of 'fedtui export'.")],
+    signer: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The signing site's keys/node.pub, if no home knows it."),
+    ] = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Check an export: sums, chain, signatures, and the heads that this home keeps of that site."""
     from fedtui import operations
 
-    verdict = operations.verify_export(folder, home_of(home))
+    verdict = operations.verify_export(folder, home_of(home), signer)
     if json_:
         from dataclasses import asdict
 
         print_json({"schema": 1, "holds": True, **asdict(verdict)})
         return
     typer.echo(f"holds: {verdict.records} records of run {verdict.run} at {verdict.site}")
+    if verdict.bundle:
+        typer.echo(f"every file is as {verdict.site} signed it")
     if verdict.witnessed:
         typer.echo(f"{verdict.witnessed} heads that this home keeps of {verdict.site} are in it")
     else:

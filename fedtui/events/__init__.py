@@ -9,7 +9,15 @@ import json
 from typing import Any
 
 from fedtui.events._accept import check
-from fedtui.events._data import CohortLoaded
+from fedtui.events._audit import (
+    Audited,
+    AuditFailed,
+    AuditProgressed,
+    LeakageAudited,
+    LeakageOverridden,
+)
+from fedtui.events._continuity import HomeRestored, JournalRolledBack
+from fedtui.events._data import CohortLoaded, ScaleAgreed
 from fedtui.events._event import Event
 from fedtui.events._home import (
     DeviceReported,
@@ -41,11 +49,19 @@ from fedtui.events._run import (
     RunPaused,
     RunResumed,
     RunSubmitted,
+    ShiftFound,
     SitesAwaited,
     TrainingProgressed,
     WorkAnswered,
     WorkFailed,
     WorkReceived,
+)
+from fedtui.events._study import (
+    AccessLogged,
+    DecisionSigned,
+    DocumentRefused,
+    StudyDecided,
+    StudyProposed,
 )
 from fedtui.events._trust import (
     CertificateRenewed,
@@ -57,6 +73,8 @@ from fedtui.events._trust import (
     SiteSuspended,
 )
 from fedtui.events._validation import (
+    ImportFailed,
+    ModelImported,
     ModelValidated,
     ModelWithheld,
     ValidationEnded,
@@ -65,24 +83,36 @@ from fedtui.events._validation import (
 
 __all__ = [
     "KINDS",
+    "AccessLogged",
     "AnswerReceived",
     "AnswerRefused",
+    "AuditFailed",
+    "AuditProgressed",
+    "Audited",
     "BatchSplit",
     "CertificateRenewed",
     "CheckpointWritten",
     "CohortLoaded",
+    "DecisionSigned",
     "DeviceReported",
+    "DocumentRefused",
     "Event",
     "FederationJoined",
     "HeadWitnessed",
+    "HomeRestored",
+    "ImportFailed",
     "InvitationMade",
+    "JournalRolledBack",
     "KeyRotated",
+    "LeakageAudited",
+    "LeakageOverridden",
     "LinkChanged",
     "LinkChecked",
     "MembershipEnded",
-    "OrderTaken",
+    "ModelImported",
     "ModelValidated",
     "ModelWithheld",
+    "OrderTaken",
     "Outcome",
     "Phase",
     "PhaseStarted",
@@ -96,6 +126,8 @@ __all__ = [
     "RunPaused",
     "RunResumed",
     "RunSubmitted",
+    "ScaleAgreed",
+    "ShiftFound",
     "SiteClaimed",
     "SiteCreated",
     "SiteDeclined",
@@ -104,6 +136,8 @@ __all__ = [
     "SiteSeen",
     "SiteSuspended",
     "SitesAwaited",
+    "StudyDecided",
+    "StudyProposed",
     "TrainingProgressed",
     "ValidationEnded",
     "ValidationStarted",

@@ -5,10 +5,8 @@ anything goes wrong it attaches again and the coordinator re-issues what is miss
 thread reports progress and takes over the federation's news, once a second, meanwhile.
 """
 
-import json
 import logging
 import os
-import random
 import secrets
 import signal
 import sys
@@ -20,23 +18,32 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
-from flwr.app import Error as FlowerError
 
 from fedtui import __version__, checks, events, keys, orders, processes, site
 from fedtui import study as studies
-from fedtui.errors import OperatorError, TrustError
-from fedtui.flower import crash
+from fedtui.errors import NetworkError, OperatorError, TrustError, UsageError
+from fedtui.flower import continuity, crash, probing, validation
+from fedtui.flower.auditing import Audits
+from fedtui.flower.belonging import Belonging
 from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
+from fedtui.flower.consent import Consent
+from fedtui.flower.continuity import Continuity, newest_heads
+from fedtui.flower.health import SLOW_SECONDS, Health
+from fedtui.flower.importing import Imports
 from fedtui.flower.ledger import Ledger
-from fedtui.flower.link import Link, LinkError
+from fedtui.flower.link import Link, RevokedError, other_protocol
 from fedtui.flower.node import HEARTBEAT_SECONDS, Node
 from fedtui.flower.release import Exit
+from fedtui.flower.releases import Releases
 from fedtui.flower.work import Key, Work
 from fedtui.flower.workbench import Workbench
+from fedtui.identifiers import scrubbed
 from fedtui.journal import Journal
 from fedtui.operations import findings
 from fedtui.processes import Lock
 from fedtui.site import Home
+from fedtui.study import PROTOCOL
+from fedtui.transport import LinkError
 
 REPORT_SECONDS = 1.0
 CHECK_SECONDS = 6.0  # while a run is under way: a link that goes bad is named within 10 s
@@ -44,8 +51,6 @@ IDLE_CHECK_SECONDS = 120.0
 REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
 STOCK_POLL_SECONDS = 0.5  # a stock SuperLink has no request that waits for work
-_BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
-FAILED = 100  # Flower error code of an answer that is one of our own named errors
 
 
 class Agent:
@@ -72,6 +77,7 @@ class Agent:
             self._journal,
             minimum_cell=self._site.limits.minimum_cell,
             recipient=f"coordinator {membership.address}",
+            releases=Releases(home.releases, minimum=self._site.limits.minimum_cell),
         )
         self._exit = exit
         self._stock = membership.kind == "flower"
@@ -84,20 +90,44 @@ class Agent:
             read = partial(interop.read_stock_order, study=agreed, site=self._site.name)
             self._key_of = interop.stock_key
             self._stock_run = interop.StockRun(self._journal, agreed, site=self._site.name)
+        self._consent = Consent(
+            home, self._journal, self._link, name=self._site.name,
+            authority=membership.authority, words=exit.words,
+        )  # fmt: skip
+        read = self._consent.guard(read)
+        self._audits = Audits(
+            home, self._bench, self._journal,
+            busy=lambda: str(self._state["state"]).replace("waiting", ""),
+            on_access=self._consent.accessed,
+        )  # fmt: skip
+        self._imports = Imports(
+            home, self._bench, self._journal, self._consent,
+            busy=lambda: str(self._state["state"]).replace("waiting", ""),
+        )  # fmt: skip
         self._app = create_app(read, self._client, exit)
+        if not self._stock:
+            own = validation.Own(home=home, name=self._site.name, journal=self._journal)
+            validation.register(self._app, read, self._client, exit, own)
         self._current: SiteClient | None = None
-        self._key = key
+        self._belonging = Belonging(
+            home, self._site.name, key, link=self._link, node=self._node,
+            append=self._append, clean=exit.words,
+        )  # fmt: skip
+        self._health = Health(self._append)
         self._head_of = ""  # the run whose round this site has just finished
         self._told = self._journal.head()[0]  # the last record of our checks that others know
         self._worked = float("-inf")  # when the last piece of work came, by the monotonic clock
         self._run, self._seen = "", 0  # the run that it was for, until the journal tells its end
+        self._continuity = Continuity(
+            self._journal, site=self._site.name, key=lambda: self._belonging.key.public_key()
+        )
+        self._branch: Any = None  # of the coordinator's journal, as far as it is followed here
+        self._from: int | None = None  # where its new branch is to be read from
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
-        self._link_code: str | None = None  # None before the first news of the link
         self._progress: events.TrainingProgressed | None = None
         self._state: dict[str, Any] = {"state": "waiting"}
-        self._changed = threading.Lock()
 
     def run(self) -> None:
         """Serve until SIGTERM."""
@@ -105,6 +135,11 @@ class Agent:
         accepted: orders.Orders = {
             "ping": lambda _: {"pid": os.getpid()},
             "status": lambda _: self._status(),
+            "rotate": lambda _: self._rotate(),
+            "probe": lambda _: self._probe(),
+            "audit": self._audits.order,
+            "import": self._imports.order,
+            "studies": lambda _: self._consent.synchronise(),
         }
         server = orders.take_orders(self._home, "agent", accepted, self._journal)
         processes.keep_supervised(self._home)
@@ -126,40 +161,45 @@ class Agent:
     # The link thread.
 
     def _serve(self) -> None:
-        failures = 0
         while True:
             try:
                 self._attach()
-                failures = 0
                 while self._step():
-                    pass
+                    self._health.worked()
             except LinkError as error:
-                self._link_changed(error)
-                failures += 1
-                pause = min(_BACKOFF_CAP, 0.1 * 2 ** min(failures, 10))
-                time.sleep(pause * random.uniform(0.7, 1.0))
-            except TrustError as error:
-                self._link_changed(LinkError("untrusted", str(error), remedy=error.remedy))
-                time.sleep(_BACKOFF_CAP)
+                self._health.wait(self._health.failed(error))
+            except RevokedError as error:
+                self._health.wait(self._revoked(error))
 
     def _attach(self) -> None:
         """Introduce this site; the coordinator re-issues whatever it has not been answered."""
         if self._stock:
             self._node.activate(stored=self._home.state / "node_id")
             self._node.heartbeat()
-            self._link_changed(None)
+            self._health.attached()
             return
+        self._belonging.finish()
         self._attempt += 1
         body = {
             "boot": self._boot,
             "attempt": self._attempt,
             "version": __version__,
+            "protocol": PROTOCOL,
             "held": self._work.held(),
+            "heads": [continuity.told(record) for record in newest_heads(self._journal).values()],
+            "history": self._continuity.history(),
         }
-        answer = self._link.post("/fedtui/attach", body)
+        answer = self._link.post("/fedtui/attach", self._exit.words(body))
+        if (theirs := answer.get("protocol", 1)) != PROTOCOL:
+            raise other_protocol(theirs)
+        try:
+            self._continuity.check(answer.get("witnessed"))
+        except TrustError as error:
+            raise LinkError("rolled-back", str(error), remedy=error.remedy, passing=False) from None
         self._node.node_id, self._epoch = int(answer["node_id"]), answer["epoch"]
+        self._health.ahead = time.time() - float(answer.get("time", time.time()))
         self._node.heartbeat()
-        self._link_changed(None)
+        self._health.attached()
 
     def _step(self) -> bool:
         """One message, or one wait for it; False when the coordinator is a new one."""
@@ -171,9 +211,38 @@ class Agent:
             time.sleep(STOCK_POLL_SECONDS)
             return True
         answer = self._link.post(
-            "/fedtui/wait", {"seconds": WAIT_SECONDS}, timeout=WAIT_SECONDS + 10
+            "/fedtui/wait",
+            self._exit.words({"seconds": WAIT_SECONDS}),
+            timeout=WAIT_SECONDS + 10,
         )
         return bool(answer["epoch"] == self._epoch)
+
+    def _rotate(self) -> dict[str, Any]:
+        """Change this site's key, at an operator's order."""
+        if self._stock:
+            raise UsageError(
+                "A stock SuperLink knows this site by its key alone.",
+                remedy="Have it register keys/node.pub of a home made anew.",
+            )
+        try:
+            return self._belonging.rotate()
+        except LinkError as error:
+            raise NetworkError(
+                f"The coordinator did not take the new key: {error}.",
+                remedy=f"{error.remedy} The old key goes on; the change is made when the link is "
+                "up again.",
+            ) from error
+
+    def _probe(self) -> dict[str, Any]:
+        """Have the coordinator send this node a message that asks for nothing; the link thread
+        answers it.
+        """
+        if self._stock:
+            return {"busy": True}
+        try:
+            return self._link.post("/fedtui/probe", self._exit.words({}))
+        except LinkError as error:
+            raise NetworkError(f"{error}.", remedy=error.remedy) from error
 
     def _handle(self, head: Message, tree: Any) -> None:
         traffic = self._node.traffic
@@ -183,6 +252,9 @@ class Agent:
         message = self._node.fetch(head, tree)
         pulled = time.monotonic()
         key = self._key_of(message)
+        if key.phase == probing.PHASE:
+            self._node.push(self._exit.nothing(reply_to=message), round=0)
+            return
         crash.point("agent.pulled", key.round)
         if key.run != self._run:
             self._run, self._seen = key.run, self._journal.head()[0]
@@ -204,7 +276,7 @@ class Agent:
             self._progress = None
         metrics = dict(reply.content.metric_records["metrics"]) if reply.has_content() else {}
         numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
-        if key.phase == "evaluate":
+        if key.phase in ("evaluate", "validate", "exchange"):
             self._head_of = key.run
         trained = self._current.seconds if self._current else 0.0
         self._append(
@@ -242,11 +314,11 @@ class Agent:
                     run=key.run,
                     round=key.round,
                     phase=key.phase,
-                    cause=str(error),
-                    remedy=error.remedy,
+                    cause=scrubbed(str(error)),
+                    remedy=scrubbed(error.remedy),
                 )
             )
-            return Message(FlowerError(FAILED, json.dumps(error.to_json())), reply_to=message)
+            return self._exit.failure(error, reply_to=message)
 
     def _client(self, assignment: Assignment) -> SiteClient:
         here = site.load(self._home)  # read anew: an operator may have mended it
@@ -258,6 +330,9 @@ class Agent:
             bench=self._bench,
             on_progress=self._progressed,
             on_event=self._append,
+            cohorts=self._exit.cohorts,
+            audit=self._home.audit,
+            on_access=self._consent.accessed,
         )
         return self._current
 
@@ -265,12 +340,14 @@ class Agent:
 
     def _report_for_ever(self) -> None:
         while True:
-            time.sleep(REPORT_SECONDS)
+            time.sleep(SLOW_SECONDS if self._health.slow else REPORT_SECONDS)
             try:
                 self._report()
-                self._link_changed(None)
+                self._health.reported(None)
             except LinkError as error:  # the link thread may be deep in training
-                self._link_changed(error)
+                self._health.reported(error)
+            except RevokedError as error:
+                self._revoked(error)
             except OperatorError:  # the link thread meets and names it
                 continue
 
@@ -282,27 +359,41 @@ class Agent:
             "boot": self._boot,
             "state": self._state,
             "head": self._signed_head(run) if run and not own else None,
-            "progress": events.to_fields(self._exit.progress(progress)) if progress else None,
-            "after": None if own else self._journal.last_origin(),
+            "progress": events.to_fields(progress) if progress else None,
+            "after": None if own else self._after(),
         }
         checked = self._journal.own(("LinkChecked",), self._told)
         if checked:
             body["checked"] = events.to_fields(checked[-1].event)
-        answer = self._link.post("/fedtui/report", body, timeout=REPORT_TIMEOUT_SECONDS)
+        answer = self._link.post(
+            "/fedtui/report", self._exit.words(body), timeout=REPORT_TIMEOUT_SECONDS
+        )
+        self._consent.follow(answer.get("studies"))
         if self._head_of == run:
             self._head_of = ""
         if checked:
             self._told = checked[-1].seq
+        if not own and (branch := answer.get("branch")) != self._branch:
+            self._branch = branch
+            self._from = continuity.turning(self._journal, branch)
+            if self._from is not None:  # what came now is not what follows there
+                return
         if news := list(_news(answer.get("news"))):
+            self._from = None
             self._journal.append_all(news)
             if self._bench.pid is None and any(self._concerns_us(event) for event, _ in news):
                 self._bench.warm()  # the work follows
 
+    def _after(self) -> int:
+        """Up to where the coordinator's news is known here."""
+        return self._journal.last_origin() if self._from is None else self._from
+
     def _signed_head(self, run: str) -> dict[str, Any]:
         """This site's journal as it stands, signed: what its peers will hold it to."""
         at, head = self._journal.head()
-        signature = keys.sign_head(self._key, site=self._site.name, at=at, head=head.hex())
-        public = keys.public_bytes(self._key.public_key()).decode()
+        key = self._belonging.key
+        signature = keys.sign_head(key, site=self._site.name, at=at, head=head.hex())
+        public = keys.public_bytes(key.public_key()).decode()
         return {"run": run, "at": at, "head": head.hex(), "key": public, "signature": signature}
 
     def _check_for_ever(self) -> None:
@@ -311,7 +402,7 @@ class Agent:
         while True:
             time.sleep(CHECK_SECONDS)
             idle += CHECK_SECONDS
-            quiet = time.monotonic() - self._worked > IDLE_CHECK_SECONDS and not self._link_code
+            quiet = time.monotonic() - self._worked > IDLE_CHECK_SECONDS and not self._health.code
             if quiet and idle < IDLE_CHECK_SECONDS:
                 continue
             idle = 0.0
@@ -351,20 +442,20 @@ class Agent:
         self._progress = event
         self._append(event)
 
-    def _link_changed(self, error: LinkError | None) -> None:
-        code = "" if error is None else error.code
-        with self._changed:
-            if code == self._link_code:
-                return
-            self._link_code = code
-        cause = "attached" if error is None else f"{error}. {error.remedy}"
-        self._append(events.LinkChanged(up=error is None, code=code, cause=cause))
+    def _revoked(self, error: RevokedError) -> float:
+        """End with the membership; returns how long to wait for that end, in seconds."""
+        failure = LinkError("revoked", str(error), remedy=error.remedy, passing=False)
+        pause = self._health.failed(failure)
+        if not self._site.coordinates:
+            self._belonging.end(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return pause
 
     def _status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
             "trainer": self._bench.pid,
-            "link": "up" if self._link_code == "" else self._link_code or "starting",
+            "link": "up" if self._health.code == "" else self._health.code or "starting",
             **self._state,
         }
 

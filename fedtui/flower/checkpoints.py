@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save_file
 
+import datasets
 from fedtui.errors import DataError
 from fedtui.flower import crash
 from fedtui.flower.vectors import Vector
@@ -32,7 +33,8 @@ class Checkpoint:
 
     Attributes:
         parameters: Joint model, float32 [parameters].
-        normalisation: Mean and deviation, float64 [features] each, or None.
+        normalisation: ``datasets.Normalisation`` or ``datasets.Treatment``, float64 [features]
+            each, or None.
         strategy: The strategy's own state: scalars by name.
         arrays: The strategy's and its optimiser's arrays by name, e.g. a momentum.
         random: State of the run's random numbers: the seed and the next round decide them all.
@@ -43,7 +45,7 @@ class Checkpoint:
     fingerprint: str
     manifest: Manifest
     parameters: Vector
-    normalisation: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    normalisation: tuple[NDArray[np.float64], ...] | None
     strategy: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     random: dict[str, int] = field(default_factory=dict)
@@ -53,7 +55,8 @@ def write(folder: Path, checkpoint: Checkpoint) -> tuple[Path, str, int]:
     """Make ``checkpoint`` durable; returns its path, sha256 and size in bytes."""
     tensors: dict[str, NDArray[Any]] = {"parameters": np.ascontiguousarray(checkpoint.parameters)}
     if checkpoint.normalisation is not None:
-        tensors["normalisation.mean"], tensors["normalisation.deviation"] = checkpoint.normalisation
+        for name, row in zip(datasets.Treatment._fields, checkpoint.normalisation, strict=False):
+            tensors[f"normalisation.{name}"] = np.ascontiguousarray(row)
     tensors |= {f"strategy.{name}": array for name, array in checkpoint.arrays.items()}
     metadata = {
         "run": checkpoint.run,
@@ -75,7 +78,7 @@ def write(folder: Path, checkpoint: Checkpoint) -> tuple[Path, str, int]:
     crash.point("coordinator.checkpointing", checkpoint.round)
     scratch.replace(path)
     _sync_folder(folder)
-    for old in sorted(folder.glob("checkpoint-*.safetensors"))[:-_KEPT]:
+    for old in sorted(folder.glob("checkpoint-*.safetensors"))[1:-_KEPT]:  # the first is kept too
         old.unlink()
     return path, digest, path.stat().st_size
 
@@ -91,6 +94,25 @@ def newest(folder: Path, vouched: Mapping[str, str]) -> Checkpoint | None:
         if vouched.get(path.name) == hashlib.sha256(data).hexdigest():
             return parse(data, name=path.name)
     return None
+
+
+def first(folder: Path, vouched: Mapping[str, str]) -> Checkpoint:
+    """The checkpoint before the first round: where every site's own model begins, too.
+
+    Raises:
+        DataError: it is not there, or not what the journal vouches for.
+    """
+    name = "checkpoint-00000.safetensors"
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise DataError(
+            "This run's first model is not kept: it is of an older fedtui.",
+            remedy="Run the study again; only then can it be validated.",
+        ) from error
+    if vouched.get(name) != hashlib.sha256(data).hexdigest():
+        raise DataError(f"{name} was changed.", remedy="Restore it from a backup.")
+    return parse(data, name=name)
 
 
 def parse(data: bytes, *, name: str) -> Checkpoint:
@@ -109,7 +131,8 @@ def parse(data: bytes, *, name: str) -> Checkpoint:
             raise ValueError("the vector does not fit the manifest")
         normalisation = None
         if "normalisation.mean" in tensors:
-            normalisation = (tensors["normalisation.mean"], tensors["normalisation.deviation"])
+            rows = [f"normalisation.{name}" for name in datasets.Treatment._fields]
+            normalisation = tuple(tensors[row] for row in rows if row in tensors)
         return Checkpoint(
             run=about["run"],
             round=int(about["round"]),

@@ -22,8 +22,9 @@ from fedtui import study as studies
 from fedtui.errors import DataError, TrustError
 from fedtui.flower import arrays, crash, work
 from fedtui.flower.ledger import Ledger
+from fedtui.flower.records import Behind
 from fedtui.flower.release import Exit
-from fedtui.flower.vectors import RefusedError, Vector
+from fedtui.flower.vectors import RefusedError, Vector, hash_of
 from fedtui.flower.work import Answer, Key, Work
 from fedtui.flower.workbench import Workbench
 from fedtui.site import Site
@@ -31,7 +32,7 @@ from fedtui.study import Study
 from models import Manifest, ModelError
 
 Config = dict[str, Any]
-_FIELDS = ("manifest", "features", "classes", "statistics")
+_FIELDS = ("manifest", "features", "classes", "statistics", "bins", "behind", "results")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ class Assignment:
     study: Study
     text: str
     fingerprint: str
-    normalisation: tuple[list[float], list[float]] | None
+    normalisation: tuple[list[float], ...] | None
     size: int | None
     initial: bool
     transport: arrays.Transport = "float32"
@@ -66,6 +67,14 @@ def read_order(message: Message, *, site: str) -> Assignment:
     config: dict[str, Any] = dict(message.content.config_records["config"])
     text = str(config["study"])
     study = studies.parse(text.encode())
+    for name, here in (("protocol", studies.PROTOCOL), ("code", studies.numeric_code())):
+        if config.get(name, here) != here:
+            what = {"protocol": "protocol", "code": "numeric code"}[name]
+            raise TrustError(
+                f"The coordinator has {what} {str(config[name])[:12]}, and this site "
+                f"{str(here)[:12]}.",
+                remedy="Bring both to the same fedtui, then approve the study anew.",
+            )
     own = studies.fingerprint(study)
     if own != config["fingerprint"]:
         raise TrustError(
@@ -88,8 +97,9 @@ def read_order(message: Message, *, site: str) -> Assignment:
             ) from error
     normalisation = None
     if config["normalisation"]:
-        mean, deviation = np.frombuffer(config["normalisation"], dtype="<f8").reshape(2, -1)
-        normalisation = (mean.tolist(), deviation.tolist())
+        rows = np.frombuffer(config["normalisation"], dtype="<f8")
+        scale = rows.reshape(int(config.get("rows", 2)), -1)
+        normalisation = tuple(row.tolist() for row in scale)
     return Assignment(
         key=Key(str(config["run"]), int(config["round"]), config["phase"]),
         study=study,
@@ -115,11 +125,16 @@ class SiteClient(NumPyClient):
         ledger: Ledger,
         on_progress: Callable[[events.TrainingProgressed], None],
         on_event: Callable[[events.Event], None],
+        cohorts: Path,
+        audit: Path,
+        on_access: Callable[[str, Study, str, dict[str, Any]], None],
     ) -> None:
         self._assignment, self._site = assignment, site
         self._work, self._bench, self._on_progress = work, bench, on_progress
-        self._ledger, self._on_event = ledger, on_event
+        self._ledger, self._on_event, self._cohorts = ledger, on_event, cohorts
+        self._audit, self._on_access = audit, on_access
         self._vector: Vector | None = None
+        self.behind = Behind(patients=0, cohort="")  # of the last answer
         self.seconds = 0.0
         self.stored = False
 
@@ -146,18 +161,33 @@ class SiteClient(NumPyClient):
         answer, _ = self._answer(parameters[0])
         return answer.metrics.get("loss", math.nan), answer.examples, dict(answer.metrics)
 
-    def _answer(self, vector: Vector | None) -> tuple[Answer, Vector | None]:
+    def validate(
+        self, joint: Vector, more: dict[str, Any], terms: bytes
+    ) -> tuple[Answer, Vector | None]:
+        """What the run's models are worth here; ``more`` joins the trainer's order."""
+        return self._answer(joint, more, terms)
+
+    @property
+    def minimum_cell(self) -> int:
+        """Fewest patients that a number of this site may stand on."""
+        return self._site.limits.minimum_cell
+
+    def _answer(
+        self, vector: Vector | None, more: dict[str, Any] | None = None, terms: bytes = b""
+    ) -> tuple[Answer, Vector | None]:
         task = self._assignment
-        terms = json.dumps([task.normalisation, task.initial]).encode()
+        terms += json.dumps([task.normalisation, task.initial]).encode()
         question = work.question(task.fingerprint, vector, terms)
         if stored := self._work.answer(task.key, question):
             self.stored = True
+            self.behind = Behind.of(stored[0].fields["behind"])
             return stored
         self._work.begin(task.key, vector)
         crash.point("agent.persisted", task.key.round)
-        self._work.finish(task.key, answer := self._compute(question))
+        self._work.finish(task.key, answer := self._compute(question, more or {}))
         crash.point("agent.answered", task.key.round)
         self.seconds = answer.seconds
+        self.behind = Behind.of(answer.fields["behind"])
         result = self._work.answer(task.key, question)
         if result is None:
             raise DataError(
@@ -166,7 +196,11 @@ class SiteClient(NumPyClient):
             )
         return result
 
-    def _compute(self, question: str) -> Answer:
+    def _beside(self, more: dict[str, Any]) -> list[Path]:
+        """Also where a validation keeps its models, which outlast the work."""
+        return [Path(more["folder"], "validate.terms")] if "folder" in more else []
+
+    def _compute(self, question: str, more: dict[str, Any]) -> Answer:
         task = self._assignment
         source = self._site.data.get(task.study.data)
         if source is None:
@@ -191,10 +225,16 @@ class SiteClient(NumPyClient):
             "local": _path(self._work.local_before(task.key)),
             "keep": str(self._work.local(task.key)),
             "question": question,
+            "cohorts": str(self._cohorts),
             "answered": self._ledger.admit(task.key, task.study, question) if private else 0,
             "weights": _path(self._site.weights.get(task.study.model)),
+            "fingerprint": task.fingerprint,
+            "audit": _path(self._audit) if source.path is not None else None,
+            **more,
         }
 
+        for place in (self._work.terms(task.key), *self._beside(more)):  # an audit repeats it
+            work.write_atomically(place, json.dumps(order).encode())
         batch = int(task.study.training.get("batch", 0))
 
         def progress(step: int, steps: int, loss: float | None) -> None:
@@ -210,9 +250,20 @@ class SiteClient(NumPyClient):
                 )
             )
 
-        done = self._bench.do(order, progress)
+        done = self._bench.do(
+            order,
+            progress,
+            lambda read: self._on_access(task.key.run, task.study, task.fingerprint, read),
+        )
         if loaded := done.get("loaded"):
             self._on_event(events.CohortLoaded(**loaded))
+        if task.normalisation and (task.key.round, task.key.phase) == (1, "evaluate"):
+            mean, deviation = (tuple(row) for row in task.normalisation[:2])
+            self._on_event(
+                events.ScaleAgreed(
+                    run=task.key.run, data=task.study.data, mean=mean, deviation=deviation
+                )
+            )
         if done.get("pieces", 1) > 1:
             self._on_event(
                 events.BatchSplit(run=task.key.run, round=task.key.round, pieces=done["pieces"])
@@ -263,6 +314,17 @@ def create_app(
         task = read(message)
         client = make_client(task)
         properties = client.get_properties({})
+        if task.normalisation is not None:  # the second step: counts on the agreed scale
+            return exit.release(
+                task.key,
+                task.fingerprint,
+                reply_to=message,
+                examples=properties["examples"],
+                metrics={"seconds": client.seconds},
+                behind=client.behind,
+                bins=np.asarray(properties["bins"], dtype=np.int64),
+                fields={"features": properties["features"]},
+            )
         first = client.get_parameters({})
         statistics = {
             name: np.asarray(values, dtype=np.float64)
@@ -274,11 +336,10 @@ def create_app(
             reply_to=message,
             examples=properties["examples"],
             metrics={"seconds": client.seconds},
+            behind=client.behind,
             vector=first[0] if first else None,
             statistics=statistics,
-            fields={
-                name: json.dumps(properties[name]) for name in ("manifest", "features", "classes")
-            },
+            fields={name: properties[name] for name in ("manifest", "features", "classes")},
         )
 
     @app.train()
@@ -294,6 +355,7 @@ def create_app(
             reply_to=message,
             examples=examples,
             metrics={**metrics, "seconds": client.seconds},
+            behind=client.behind,
             vector=vectors[0] - start[0] if change else vectors[0],
             transport=task.transport,
         )
@@ -302,13 +364,16 @@ def create_app(
     def evaluate(message: Message, _: Context) -> Message:
         task = read(message)
         client = make_client(task)
-        loss, examples, metrics = client.evaluate(parameters(message, task), {})
+        joint = parameters(message, task)
+        loss, examples, metrics = client.evaluate(joint, {})
         return exit.release(
             task.key,
             task.fingerprint,
             reply_to=message,
             examples=examples,
             metrics={"loss": loss, **metrics, "seconds": client.seconds},
+            behind=client.behind,
+            question=hash_of(joint[0]),
         )
 
     return app

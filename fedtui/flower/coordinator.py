@@ -21,11 +21,14 @@ import uvicorn
 
 from fedtui import __version__, events, keys, orders, processes, site
 from fedtui.errors import NetworkError
+from fedtui.flower.enrolment import Enrolment
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import Gate
 from fedtui.flower.presence import Presence
+from fedtui.flower.renewal import Renewal
 from fedtui.flower.routes import Routes, guard
 from fedtui.flower.runs import Runs
+from fedtui.flower.studies import Studies
 from fedtui.journal import Journal
 from fedtui.processes import Lock
 from fedtui.site import Home
@@ -42,16 +45,27 @@ class Coordinator:
         self._journal = Journal(home.journal, source="coordinator")
         self._fleet, self._gate = Fleet(), Gate()
         self._presence = Presence(self._journal)
-        self._enrol_roster()
+        self._enrolment = Enrolment(
+            home, self._journal, self._fleet, self._gate, name=self._site.name
+        )
+        self._enrolment.load()
+        self._renewal = Renewal(home, self._site, self._journal)
+        self._studies = Studies(home, self._journal, name=self._site.name)
+        self._runs = Runs(
+            home, self._journal, self._fleet, self._presence, self._studies, site=self._site.name
+        )
         self._routes = Routes(
+            probe=self._runs.probe,
             gate=self._gate,
+            enrolment=self._enrolment,
+            studies=self._studies,
             fleet=self._fleet,
             presence=self._presence,
             journal=self._journal,
             site=self._site.name,
+            key=lambda: keys.load_private(home.keys / "node.key").public_key(),
             epoch=secrets.token_hex(8),
         )
-        self._runs = Runs(home, self._journal, self._fleet, self._presence, site=self._site.name)
         self._listener = _bind(self._site.coordinator.host, self._site.coordinator.port)
 
     def run(self) -> None:
@@ -62,8 +76,9 @@ class Coordinator:
         accepted: orders.Orders = {
             "ping": lambda _: {"pid": os.getpid()},
             "status": lambda _: self._status(),
-            "enrol": lambda _: self._enrol_roster(),
+            "enrol": lambda _: self._enrolment.load(),
             "run": self._submit,
+            "validate": lambda request: self._runs.validate(str(request["run"] or "")),
             "stop": lambda request: self._runs.stop(str(request["run"] or "")),
             "pause": lambda request: self._runs.pause(str(request["run"] or ""), paused=True),
             "resume": lambda request: self._runs.pause(str(request["run"] or ""), paused=False),
@@ -84,8 +99,11 @@ class Coordinator:
             ),
         )
         server.config.load()
+        assert server.config.ssl is not None
+        self._renewal.serve(server.config.ssl)
         gc.freeze()  # what is here stays: the collector, called between pushes, skips it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._listener.listen(128)  # who connects once we take orders waits, and is not refused
         order_socket = orders.take_orders(self._home, "coordinator", accepted, self._journal)
         processes.keep_supervised(self._home)
         threading.Thread(target=self._watch, name="presence", daemon=True).start()
@@ -96,21 +114,6 @@ class Coordinator:
             order_socket.close()
             self._journal.append(events.ProcessEnded(process="coordinator", cause="stopped"))
 
-    def _enrol_roster(self) -> dict[str, Any]:
-        known = set(self._fleet.sites)
-        for path in sorted(self._home.roster.glob("*.pub")):
-            if path.stem not in known:
-                data = path.read_bytes()
-                key = keys.load_public(data, name=path.name)
-                self._gate.enrol(path.stem, key)
-                self._fleet.enrol(path.stem, keys.public_bytes(key))
-        for path in sorted(self._home.roster.glob("*.revoked")):
-            key = keys.load_public(path.read_bytes(), name=path.name)
-            self._gate.revoke(path.stem, key)
-            if path.stem in known:
-                self._fleet.revoke(path.stem)
-        return {"sites": self._fleet.sites}
-
     def _submit(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self._runs.submit(str(request["study"]), alone=str(request.get("alone") or ""))
         return {"run": run.id}
@@ -119,6 +122,8 @@ class Coordinator:
         while True:
             time.sleep(1.0)
             self._presence.watch()
+            self._renewal.watch()
+            self._enrolment.watch()
 
     def _status(self) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ POINTS = (
     "agent.pushing",  # between push and acknowledgement
     "trainer.training",
     "trainer.evaluating",
+    "trainer.validating",
     "coordinator.asked",  # work handed out, nothing back
     "coordinator.received",  # one answer in
     "coordinator.aggregated",  # the mean is in memory only

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import itertools
 import json
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,22 +21,32 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedtui import __version__, events, keys
+from fedtui.flower import continuity
+from fedtui.flower.continuity import Continuity, newest_heads
+from fedtui.flower.enrolment import Enrolment
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import FRESH_SECONDS, DeniedError, Gate
 from fedtui.flower.presence import Presence
+from fedtui.flower.probing import Probe
+from fedtui.flower.studies import Studies
 from fedtui.journal import Journal
+from fedtui.keys import PublicKey
 from fedtui.study import PROTOCOL
 
 # What the federation may know of a run; everything else in a journal stays at home.
 NEWS = (
     "RunSubmitted", "RunResumed", "RunPaused", "PhaseStarted", "TrainingProgressed",
-    "AnswerReceived", "AnswerRefused", "SitesAwaited", "CheckpointWritten", "RoundEnded",
-    "RunEnded", "SiteSeen", "HeadWitnessed", "LinkChecked",
+    "AnswerReceived", "AnswerRefused", "SitesAwaited", "ShiftFound", "CheckpointWritten",
+    "RoundEnded",
+    "RunEnded", "StudyProposed", "StudyDecided", "ValidationStarted", "ModelValidated", "ValidationEnded", "SiteSeen",
+    "HeadWitnessed", "LinkChecked",
+    "HomeRestored", "JournalRolledBack",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500
 _OWN = (events.TrainingProgressed, events.LinkChecked)  # a site has its own already
 # Bytes, the first prefix that fits; Flower's objects are 5 MB chunks, and the echo measures those.
 _LIMITS = {"/v1/fleet/": 8 << 20, "/fedtui/echo": 8 << 20, "/fedtui/": 1 << 20}
+_MOST_HEADS = 64  # that one site may show us at once
 _LONGEST_ECHO = 4 << 20  # bytes
 _COLLECTED_PUSHES = 8
 _LONGEST_WAIT = 25.0  # seconds
@@ -55,17 +66,26 @@ class Routes:
         self,
         *,
         gate: Gate,
+        enrolment: Enrolment,
+        studies: Studies,
         fleet: Fleet,
         presence: Presence,
+        probe: Probe,
         journal: Journal,
         site: str,
+        key: Callable[[], PublicKey],
         epoch: str,
     ) -> None:
         self.epoch = epoch
         self._gate, self._fleet, self._presence = gate, fleet, presence
+        self._enrolment, self._studies = enrolment, studies
+        self._probe = probe
         self._journal, self._site = journal, site
         self._refused: dict[tuple[str, str], float] = {}
         self._bells: dict[str, asyncio.Event] = {}
+        self._continuity = Continuity(journal, site=site, key=key)
+        self._heads = {name: continuity.told(r) for name, r in newest_heads(journal).items()}
+        self._beyond: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
         fleet.on_send = self._ring
@@ -75,11 +95,15 @@ class Routes:
         """The ASGI application of our own routes."""
         return Starlette(
             routes=[
-                Route("/fedtui/hello", self.hello, methods=["GET"]),
+                Route("/fedtui/hello", self._enrolment.limited(self.hello), methods=["GET"]),
+                *self._enrolment.routes(),
+                Route("/fedtui/rotate", self._signed(self._rotated), methods=["POST"]),
                 Route("/fedtui/echo", self._signed(self.echo), methods=["POST"]),
                 Route("/fedtui/attach", self._signed(self.attach), methods=["POST"]),
                 Route("/fedtui/report", self._signed(self.report), methods=["POST"]),
                 Route("/fedtui/wait", self._signed(self.wait), methods=["POST"]),
+                Route("/fedtui/studies", self._signed(self.studies), methods=["POST"]),
+                Route("/fedtui/probe", self._signed(self.probe), methods=["POST"]),
             ]
         )
 
@@ -94,13 +118,48 @@ class Routes:
 
     async def attach(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         """A site introduces itself; what it was asked and lost is asked again."""
+        if body.get("protocol", 1) != PROTOCOL:  # the first did not say
+            raise DeniedError("protocol", site)
         await run_in_threadpool(self._presence.hear, site, attached=True)
+        witnessed = await run_in_threadpool(self._histories, site, body)
         self._fleet.notify()
-        return {"node_id": str(self._fleet.node(site)), "epoch": self.epoch}
+        node = str(self._fleet.node(site))
+        return {
+            "node_id": node,
+            "epoch": self.epoch,
+            "time": time.time(),
+            "protocol": PROTOCOL,
+            "witnessed": witnessed,
+        }
+
+    def _histories(self, site: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """Compare what a site and this journal know of each other; returns its head kept here."""
+        heads = body.get("heads")
+        for kept in heads[:_MOST_HEADS] if isinstance(heads, list) else ():
+            name = kept["head"]["site"]
+            if name == self._site and self._continuity.compare(kept):
+                self._heads[name] = kept  # our own agent is told, and attaches anew
+                self.epoch = secrets.token_hex(8)
+        history = body.get("history")
+        if isinstance(history, list) and site != self._site:
+            self._continuity.learn(history, site=site)
+        return self._heads.get(site)
+
+    async def _rotated(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {**await self._enrolment.rotate(site, body), "epoch": self.epoch}
 
     async def report(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         """A site tells how far it is, and hears how far the others are."""
         return await run_in_threadpool(self._report, site, body)
+
+    async def studies(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
+        """A site sends what it signed about a study, or asks for what the others did."""
+        answer = await run_in_threadpool(self._studies.answer, site, body)
+        return {**answer, "epoch": self.epoch}
+
+    async def probe(self, site: str, _: dict[str, Any]) -> dict[str, Any]:
+        """A Flower message to the site's node and back, timed, unless a run is under way."""
+        return {**await run_in_threadpool(self._probe, site), "epoch": self.epoch}
 
     async def wait(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         """Answers as soon as there is work for the site, at the latest after 25 s."""
@@ -134,9 +193,12 @@ class Routes:
             if isinstance(event, events.LinkChecked) and event.site == site:
                 self._journal.append(event)
         if body.get("after") is None:
-            return {"news": [], "epoch": self.epoch}
+            return {"news": [], "epoch": self.epoch, "studies": self._studies.version}
         news: list[dict[str, Any]] = []
         after = int(body["after"])
+        if site not in self._beyond and self._continuity.shorter_than(after):
+            self._beyond.add(site)  # once a site and process: it is only its word
+        branch = self._continuity.branch()
         while not news and (records := self._journal.own(NEWS, after, limit=_NEWS_AT_ONCE)):
             after = records[-1].seq
             news = [
@@ -144,7 +206,12 @@ class Routes:
                 for r in records
                 if not (isinstance(r.event, _OWN) and r.event.site == site)
             ]
-        return {"news": news, "epoch": self.epoch}
+        return {
+            "news": news,
+            "epoch": self.epoch,
+            "branch": branch,
+            "studies": self._studies.version,
+        }
 
     def _witness(self, site: str, head: Any) -> None:
         """Keep a site's signed head for all its peers; one that is not signed by it is dropped."""
@@ -156,7 +223,7 @@ class Routes:
         if event.key.encode() == keys.public_bytes(key) and keys.head_is_signed(
             key, event.signature, site=site, at=event.at, head=event.head
         ):
-            self._journal.append(event)
+            self._heads[site] = continuity.told(self._journal.append(event))
 
     def _signed(
         self, action: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -197,14 +264,20 @@ class Routes:
 def _denied(denied: DeniedError) -> Response:
     remedies = {
         "stranger": "This site is not on the coordinator's roster: ask for an invitation.",
+        "pending": "Wait until the coordinator's operator has confirmed this site's words.",
+        "suspended": "Wait, or call the coordinator's operator.",
         "revoked": "This site was taken off the roster: call the coordinator's operator.",
         "forged": "The key is not the one on the coordinator's roster: ask for an invitation.",
         "stale": f"The clocks differ by more than {FRESH_SECONDS:.0f} s: set this host's clock.",
         "replayed": "Nothing to do: the same request arrived twice.",
         "unsigned": "Use fedtui to speak to this coordinator.",
+        "protocol": f"The coordinator speaks protocol {PROTOCOL}: install the same fedtui.",
     }
     # 403 carries our words; a 401 could come from anything in between.
-    document = {"error": denied.code, "remedy": remedies[denied.code], "time": time.time()}
+    document: dict[str, Any] = {"error": denied.code, "remedy": remedies[denied.code]}
+    document |= {"time": time.time(), "protocol": PROTOCOL}
+    if denied.statement is not None:
+        document["statement"] = denied.statement
     return JSONResponse(document, status_code=403)
 
 

@@ -1,13 +1,16 @@
 """The coordinator's runs: submitted, carried out one after the other, resumed after any end."""
 
+import contextlib
 import json
 import queue
 import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,15 @@ import models
 from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
-from fedtui.flower import arrays, checkpoints, interop, rules, vectors
+from fedtui.flower import arrays, checkpoints, interop, matrix, preparation, rules, vectors
 from fedtui.flower.checkpoints import Checkpoint
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.grid import Control, DirectGrid, StoppedError
 from fedtui.flower.presence import Presence
+from fedtui.flower.probing import Probe
 from fedtui.flower.rules import State
 from fedtui.flower.strategy import JointAveraging, Terms, judge_metrics, pool_preparations
+from fedtui.flower.studies import Studies
 from fedtui.flower.vectors import Vector
 from fedtui.flower.work import write_atomically
 from fedtui.journal import Journal
@@ -58,12 +63,23 @@ class Runs:
     """Every run of one coordinator; a thread carries them out, one at a time."""
 
     def __init__(
-        self, home: Home, journal: Journal, fleet: Fleet, presence: Presence, *, site: str
+        self,
+        home: Home,
+        journal: Journal,
+        fleet: Fleet,
+        presence: Presence,
+        agreements: Studies,
+        *,
+        site: str,
     ) -> None:
         self._home, self._journal, self._site = home, journal, site
+        self._agreements = agreements
         self._key = keys.load_private(home.keys / "node.key")
         self._fleet, self._presence = fleet, presence
-        self._queue: queue.Queue[tuple[Run, bool]] = queue.Queue()
+        self.probe = Probe(fleet, presence)
+        self._queue: queue.Queue[Callable[[], events.RunEnded | events.ValidationEnded]] = (
+            queue.Queue()
+        )
         self._lock = threading.Lock()
         self._active: Run | None = None
         self._control = Control()
@@ -87,7 +103,10 @@ class Runs:
         for id, paused in open_runs.items():
             self._active = self._load(id)
             self._control = Control(paused=paused)
-            self._queue.put((self._active, True))
+            self._queue.put(partial(self._carry_out, self._active, resumed=True))
+        for id, attempt in self._unfinished_validations():
+            self._active = self._load(id)
+            self._queue.put(partial(self._validate, self._active, attempt))
         threading.Thread(target=self._work, name="runs", daemon=True).start()
 
     def submit(self, text: str, *, alone: str) -> Run:
@@ -95,10 +114,12 @@ class Runs:
 
         Raises:
             UsageError: the study names sites, data, a model or settings that do not exist.
+            TrustError: it expired, or a site that it names has not approved it.
             BusyError: another run is not over.
         """
         study = studies.parse(text.encode())
         self._check(study, alone)
+        self._agreements.require(study)
         with self._lock:
             if self._active is not None:
                 raise BusyError(
@@ -123,8 +144,48 @@ class Runs:
                 )
             )
             self._active, self._control = run, Control()
-        self._queue.put((run, False))
+        self._queue.put(partial(self._carry_out, run, resumed=False))
         return run
+
+    def validate(self, id: str) -> dict[str, Any]:
+        """Ask every site what a run's models are worth there; the last completed run by default.
+
+        Raises:
+            UsageError: there is no such run, or it did not come to its end.
+            BusyError: another run is not over.
+        """
+        ended = [r.event for r in self._journal.own(("RunEnded",))]
+        completed = [
+            e.run for e in ended if isinstance(e, events.RunEnded) and e.outcome == "completed"
+        ]
+        if not completed or id not in ("", *completed):
+            raise UsageError(
+                f"Run {id} is none that was completed here." if id else "No run is completed yet.",
+                remedy="See 'fedtui runs'.",
+            )
+        with self._lock:
+            if self._active is not None:
+                raise BusyError(
+                    f"Run {self._active.id} is not over.",
+                    remedy="Wait for it, or stop it with 'fedtui stop'.",
+                )
+            run = self._load(id or completed[-1])
+            if run.study.interop:
+                raise UsageError(
+                    "Stock Flower peers cannot validate.", remedy="Use a study without interop."
+                )
+            attempt = 1 + sum(
+                isinstance(r.event, events.ValidationStarted) and r.event.run == run.id
+                for r in self._journal.own(("ValidationStarted",))
+            )
+            self._journal.append(
+                events.ValidationStarted(
+                    run=run.id, attempt=attempt, sites=tuple(sorted(run.study.sites))
+                )
+            )
+            self._active, self._control = run, Control()
+        self._queue.put(partial(self._validate, run, attempt))
+        return {"run": run.id, "attempt": attempt}
 
     def stop(self, id: str) -> dict[str, Any]:
         """End the run before its time; what it reached stays in its last checkpoint."""
@@ -201,11 +262,18 @@ class Runs:
 
     def _work(self) -> None:
         while True:
-            run, resumed = self._queue.get()
-            ended = self._carry_out(run, resumed=resumed)
+            carry_out = self._queue.get()
+            with self.probe.free:
+                ended = carry_out()
             with self._lock:
                 self._active = None
                 self._journal.append(ended)
+            # What people approved is followed by what it was worth; a rehearsal is not.
+            if isinstance(ended, events.RunEnded) and ended.outcome == "completed":
+                study = self._load(ended.run).study
+                if study.approvers and not study.interop:
+                    with contextlib.suppress(BusyError):
+                        self.validate(ended.run)
 
     def _carry_out(self, run: Run, *, resumed: bool) -> events.RunEnded:
         grid = DirectGrid(
@@ -216,6 +284,7 @@ class Runs:
             quorum=run.study.quorum,
             control=self._control,
             bundle=interop.bundle() if run.study.interop else None,
+            withdrawn=partial(self._agreements.has_withdrawn, run.study),
         )
         try:
             file, digest = self._federate(run, grid, resumed=resumed)
@@ -237,6 +306,66 @@ class Runs:
             run=run.id, outcome="completed", cause=cause, file=file, sha256=digest
         )
 
+    def _validate(self, run: Run, attempt: int) -> events.ValidationEnded:
+        def ended(outcome: events.Outcome, cause: str, code: int) -> events.ValidationEnded:
+            return events.ValidationEnded(
+                run=run.id, attempt=attempt, outcome=outcome, cause=cause, code=code
+            )
+
+        grid = DirectGrid(
+            self._fleet,
+            self._presence,
+            self._journal,
+            run=run.id,
+            quorum=run.study.quorum,
+            control=self._control,
+            withdrawn=partial(self._agreements.has_withdrawn, run.study),
+        )
+        try:
+            folder, vouched = self._folder(run.id), self._vouched(run)
+            start, last = checkpoints.first(folder, vouched), checkpoints.newest(folder, vouched)
+            assert last is not None
+            terms = Terms(
+                run=run.id,
+                study=run.study,
+                train_sites=run.train_sites,
+                manifest=last.manifest,
+                normalisation=last.normalisation,
+            )
+            return matrix.validate(
+                grid,
+                terms,
+                attempt=attempt,
+                joint=last.parameters,
+                first=start.parameters,
+                roster={
+                    path.stem: keys.load_public(path.read_bytes(), name=path.name)
+                    for path in self._home.roster.glob("*.pub")
+                },
+                append=self._journal.append,
+            )
+        except StoppedError:
+            return ended("stopped", "an operator stopped it", 1)
+        except OperatorError as error:
+            return ended("failed", f"{error} {error.remedy}", error.exit_code)
+        except Exception as error:  # the boundary: traced in the local log, named here
+            sys.excepthook(type(error), error, error.__traceback__)
+            return ended(
+                "failed", f"an unforeseen {type(error).__name__}; see run/coordinator.log", 1
+            )
+        finally:
+            grid.close()
+
+    def _unfinished_validations(self) -> list[tuple[str, int]]:
+        records = self._journal.own(("ValidationStarted", "ValidationEnded"))
+        unfinished: dict[str, int] = {}
+        for event in (record.event for record in records):
+            if isinstance(event, events.ValidationStarted):
+                unfinished[event.run] = event.attempt
+            elif isinstance(event, events.ValidationEnded):
+                unfinished.pop(event.run, None)
+        return list(unfinished.items())
+
     def _federate(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
         folder = self._folder(run.id)
         spool = folder / "updates"
@@ -252,7 +381,12 @@ class Runs:
         terms = Terms(run=run.id, study=run.study, train_sites=run.train_sites)
         if checkpoint is None:
             checkpoint = self._prepare(run, grid, terms)
-        terms = replace(terms, manifest=checkpoint.manifest, normalisation=checkpoint.normalisation)
+        terms = replace(
+            terms,
+            manifest=checkpoint.manifest,
+            normalisation=checkpoint.normalisation,
+            enrolled=self._answered(run, 0, "prepare"),
+        )
         # A checkpoint may be there before its round ended: then only evaluation is left to do.
         trained = checkpoint.round > ended
         first = checkpoint.round if trained and checkpoint.round > 0 else checkpoint.round + 1
@@ -305,6 +439,10 @@ class Runs:
         manifest, vector, normalisation = pool_preparations(
             replies, first=first, federated=run.study.normalisation == "federated"
         )
+        for event in preparation.warnings(run.id, replies):
+            self._append(event)
+        if normalisation is not None and run.study.treated:
+            normalisation = preparation.treatment(grid, terms, replies, normalisation)
         checkpoint = Checkpoint(
             run=run.id,
             round=0,
@@ -350,14 +488,17 @@ class Runs:
 
     def _examples(self, run: Run, round: int) -> int:
         """How many training examples stand behind a round's model, by the answers taken."""
+        return sum(self._answered(run, round, "train").values())
+
+    def _answered(self, run: Run, round: int, phase: events.Phase) -> dict[str, int]:
+        """The examples of each site's answer that was taken."""
         answers = (record.event for record in self._journal.own(("AnswerReceived",)))
-        by_site = {
+        return {
             e.site: e.examples
             for e in answers
             if isinstance(e, events.AnswerReceived)
-            and (e.run, e.round, e.phase) == (run.id, round, "train")
+            and (e.run, e.round, e.phase) == (run.id, round, phase)
         }
-        return sum(by_site.values())
 
     def _last_round(self, run: Run) -> int:
         found = (record.event for record in self._journal.own(("RoundEnded",)))

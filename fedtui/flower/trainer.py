@@ -5,6 +5,7 @@ It reads one JSON order a line on stdin and writes JSON lines on stdout: any num
 ends with its agent: when stdin closes, whatever it is doing.
 """
 
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -12,6 +13,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,10 +23,11 @@ import numpy as np
 import datasets
 import models
 from datasets import DataError
+from datasets._splits import sealed
 from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, RunError
-from fedtui.flower import crash, vectors, work
+from fedtui.flower import access, attack, crash, judging, vectors, work
 from fedtui.study import Study
 from models import ModelError
 
@@ -46,7 +49,9 @@ class Trainer:
         self._stream = int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
         self._data: dict[str, Any] = {}
         self._fresh: dict[str, Any] | None = None
+        self._people: dict[str, dict[str, Any]] = {}  # by split, of the data at hand
         self._engine: tuple[str, Any] = ("", None)
+        self._listed: tuple[Any, dict[str, Any]] = (None, {})
 
     @property
     def device(self) -> dict[str, Any]:
@@ -62,11 +67,23 @@ class Trainer:
         }
 
     def prepare(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Load data, build the model, and say what this site brings: no training yet."""
+        """Load data, build the model, and say what this site brings: no training yet.
+
+        With a scale that is agreed already, count patients in its bins, for medians.
+        """
         study = studies.parse(order["study"].encode())
         data = self._load(study, order["source"])
+        if order["normalisation"] is not None:
+            scale = datasets.Normalisation(*_normalisation(order))
+            return {
+                "examples": len(data.train.y),
+                "features": [asdict(feature) for feature in data.features],
+                "behind": self._behind(data, "train", order),
+                "bins": datasets.bins(data.train, scale).tolist(),
+            }
         engine = self._engine_for(study, order, normalisation=None)
         sums = datasets.statistics(data.train)
+        support = datasets.support(data.train)._asdict()
         digest = ""
         if order["initial"]:
             first = engine.initial(_pretrained(study, order["weights"]))
@@ -78,6 +95,10 @@ class Trainer:
             "features": [asdict(feature) for feature in data.features],
             "classes": list(data.classes),
             "vector": digest,
+            "behind": {
+                **self._behind(data, "train", order),
+                "support": {name: people.tolist() for name, people in support.items()},
+            },
             "statistics": {name: values.tolist() for name, values in sums._asdict().items()},
         }
 
@@ -114,6 +135,7 @@ class Trainer:
             "seconds": trained.seconds,
             "vector": vectors.hash_of(trained.vector),
             "pieces": trained.pieces,
+            "behind": self._behind(self._load(study, order["source"]), "train", order),
         }
         if engine.plan is not None:
             done["epsilon"] = engine.plan.spent(order["answered"] + 1)
@@ -134,7 +156,91 @@ class Trainer:
             "examples": evaluated.examples,
             "metrics": evaluated.metrics,
             "seconds": evaluated.seconds,
+            "behind": self._behind(self._load(study, order["source"]), "test", order),
         }
+
+    def _behind(self, data: Any, split: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Whom an answer is of, for the exit: how many, and a file with their sealed numbers."""
+        if split not in self._people:
+            examples = getattr(data, split)
+            digest = ""
+            if self._secret is not None:
+                # One data set's numbers mean nothing in another, unless both are of one folder.
+                domain = order["source"]["path"] or data.name
+                key = hmac.digest(self._secret, f"cohort {domain}".encode(), "sha256")
+                people = sealed(examples.groups, key=key).astype("<u8").tobytes()
+                digest = hashlib.sha256(people).hexdigest()
+                file = Path(order["cohorts"], f"{digest}.u64")
+                if not file.exists():
+                    work.write_atomically(file, people, durable=True)
+            self._people[split] = {
+                "patients": len(np.unique(examples.groups)),
+                "classes": [
+                    len(np.unique(examples.groups[examples.y == label]))
+                    for label in range(len(data.classes))
+                ],
+                "outcome": f"{data.name}: {', '.join(data.classes)}",
+                "cohort": digest,
+            }
+        return self._people[split]
+
+    def validate(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
+        """What the run's models are worth here: the site's own, or other sites'."""
+        study = studies.parse(order["study"].encode())
+        scale = _normalisation(order)
+
+        def engine(agreed: Study) -> Any:
+            text = studies.canonical(dataclasses.replace(agreed, privacy={})).decode()
+            return self._engine_for(studies.parse(text.encode()), {**order, "study": text}, scale)
+
+        def report(step: int, steps: int, loss: float) -> None:
+            told = loss if np.isfinite(loss) else None
+            _say(out, progress={"step": step, "steps": steps, "loss": told})
+
+        bench = judging.Bench(
+            data=self._load(study, order["source"]),
+            engine=engine,
+            stream=self._stream,
+            kept=_local(order, engine(study).local.size),
+        )
+        if order["do"] == "exchange":
+            done = judging.exchange(order, study, bench)
+        elif order["do"] == "judge":
+            done = judging.judge_imported(order, study, bench)
+        else:
+            done = judging.validate(order, study, bench, report)
+        return {**done, "behind": self._behind(bench.data, "test", order)}
+
+    def audit(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
+        """How much a model that is to leave tells of who it was trained on."""
+        study = studies.parse(order["study"].encode())
+        if order["object"] == "local model":  # which is trained without record-level privacy
+            text = studies.canonical(dataclasses.replace(study, privacy={})).decode()
+            study, order = studies.parse(text.encode()), {**order, "study": text}
+        scale = _normalisation(order)
+        engine = self._engine_for(study, order, scale)
+        leakage = attack.audit(
+            order,
+            study,
+            engine=engine,
+            data=self._load(study, order["source"]),
+            normalisation=scale,
+            start=engine.initial(_pretrained(study, order["weights"])),
+            kept=_local(order, engine.local.size),
+            report=lambda step, steps, loss: _say(
+                out, progress={"step": step, "steps": steps, "loss": loss}
+            ),
+        )
+        return {"leakage": leakage}
+
+    def read(self, order: dict[str, Any]) -> dict[str, Any] | None:
+        """Load an order's data and list whose they are, where the site keeps such lists."""
+        if not order.get("audit") or self._secret is None:
+            return None
+        data = self._load(studies.parse(order["study"].encode()), order["source"])
+        if self._listed[0] is not data:
+            self._listed = (data, access.keep(data, Path(order["audit"]), self._secret))
+        return {**self._listed[1], "action": order["do"]}
 
     def loaded(self) -> dict[str, Any] | None:
         """What of data was read since this was asked last, for the site's own journal."""
@@ -145,6 +251,7 @@ class Trainer:
         key = _data_key(study, source)
         if key not in self._data:
             self._data = {}  # one at a time: a hospital's memory is not ours
+            self._people = {}
             data = datasets.load(
                 study.data, part=source["part"], seed=study.seed, **_places(source)
             )
@@ -152,10 +259,17 @@ class Trainer:
             self._fresh = {
                 "data": data.name,
                 "part": data.part,
-                "cohort": data.cohort_hash,
+                # In the journal, of which a part is exported: nobody else may guess from it.
+                "cohort": access.cohort(data, self._secret) if self._secret else "",
                 "excluded": data.excluded.patients if data.excluded else 0,
                 "unmatched": data.excluded.unmatched if data.excluded else 0,
             }
+        if study.schema and (here := self._data[key].schema_hash) != study.schema:
+            raise OperatorDataError(
+                f"The data of {study.data} have schema {here[:12]} here, and study {study.id} is "
+                f"of {study.schema[:12]}.",
+                remedy="Bring names, units, ranges and classes to what was agreed on.",
+            )
         return self._data[key]
 
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
@@ -236,8 +350,7 @@ def _data_key(study: Study, source: dict[str, Any]) -> str:
 def _normalisation(order: dict[str, Any]) -> Any:
     if order["normalisation"] is None:
         return None
-    mean, deviation = order["normalisation"]
-    return np.asarray(mean, dtype=np.float64), np.asarray(deviation, dtype=np.float64)
+    return tuple(np.asarray(row, dtype=np.float64) for row in order["normalisation"])
 
 
 def _say(out: TextIO, **message: Any) -> None:
@@ -259,6 +372,16 @@ def _translated(error: Exception) -> OperatorError:
     )
 
 
+def _traced(error: BaseException | None) -> str:
+    """Where an error came from, for the local log: places and kinds, for its words may quote."""
+    told = []
+    while error is not None:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        told.append(f"{frames}{type(error).__name__}")
+        error = error.__cause__ or error.__context__
+    return "\n".join(told)
+
+
 def main() -> None:
     """Take orders until stdin closes."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -277,15 +400,21 @@ def main() -> None:
     while True:
         order = json.loads(orders.get())
         try:
+            if (found := trainer.read(order)) is not None:
+                _say(out, access=found)
             if order["do"] == "train":
                 done = trainer.train(order, out)
+            elif order["do"] == "audit":
+                done = trainer.audit(order, out)
+            elif order["do"] in ("validate", "exchange", "judge"):
+                done = trainer.validate(order, out)
             else:
                 done = {"prepare": trainer.prepare, "evaluate": trainer.evaluate}[order["do"]](
                     order
                 )
             _say(out, done={**done, "loaded": trainer.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
-            sys.excepthook(type(error), error, error.__traceback__)
+            sys.stderr.write(_traced(error) + "\n")
             _say(out, failed=_translated(error).to_json())
 
 

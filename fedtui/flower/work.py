@@ -75,13 +75,17 @@ class Work:
         """Where the trainer leaves its vector, float32 bytes."""
         return self._folder / f"{key}.out"
 
+    def terms(self, key: Key) -> Path:
+        """The order that the trainer had, JSON: an audit repeats what it says of the study."""
+        return self._folder / f"{key}.terms"
+
     def local(self, key: Key) -> Path:
         """Where the trainer leaves what this site keeps for itself, float32 bytes."""
         return self._folder / key.run / f"{key.round:05d}-local"
 
     def local_before(self, key: Key) -> Path | None:
         """What this site kept the last time it trained, or None; evaluation follows training."""
-        last = key.round if key.phase == "evaluate" else key.round - 1
+        last = key.round - 1 if key.phase == "train" else key.round
         kept = sorted((self._folder / key.run).glob("*-local"))
         return next((path for path in reversed(kept) if int(path.name[:5]) <= last), None)
 
@@ -99,7 +103,8 @@ class Work:
     def finish(self, key: Key, answer: Answer) -> None:
         """Keep ``answer`` until the rounds after it are done."""
         write_atomically(self._answer(key), json.dumps(asdict(answer)).encode())
-        self.input(key).unlink(missing_ok=True)
+        if key.phase != "evaluate":  # the joint model may be audited before it leaves
+            self.input(key).unlink(missing_ok=True)
 
     def answer(self, key: Key, question: str) -> tuple[Answer, Vector | None] | None:
         """The stored answer to exactly this question, whole and unaltered, else None."""

@@ -41,7 +41,8 @@ def status(home: Home) -> dict[str, Any]:
         "roles": list(own.roles),
         "home": str(home.path),
         "processes": alive,
-        "link": _link(state, alive),
+        "link": "ended" if home.ended.exists() else _link(state, alive),
+        "link_cause": "" if state.link else state.link_cause,
         "run": _run_document(state),
     }
     for name in ("coordinator", "agent"):
@@ -94,20 +95,28 @@ def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
         book.close()
 
 
-def verify_export(folder: Path, home: Home | None) -> "Verdict":
-    """Check an export, against the heads that ``home`` keeps where one is given.
+def verify_export(folder: Path, home: Home | None, signer: Path | None = None) -> "Verdict":
+    """Check an export, against the heads and keys that ``home`` keeps where one is given.
+
+    Args:
+        signer: A site's public key in PEM, for a bundle of a site that no home here knows.
 
     Raises:
-        RunError: it was changed.
+        RunError: it was changed, or nobody known signed it.
         DataError: it is no export.
     """
-    from fedtui import export
+    from fedtui import export, keys, modelfile
 
+    known: dict[str, tuple[keys.PublicKey, ...]] = {}
+    if home is not None and home.journal.exists():
+        known |= modelfile.known_keys(home)
+    if signer is not None:
+        known[""] = (keys.load_public(signer.read_bytes(), name=signer.name),)
     if home is None or not home.journal.exists():
-        return export.verify(folder, witness=None)
+        return export.verify(folder, witness=None, known=known)
     book = Journal(home.journal, source="viewer")
     try:
-        return export.verify(folder, witness=book)
+        return export.verify(folder, witness=book, known=known)
     finally:
         book.close()
 
@@ -176,6 +185,8 @@ def health(home: Home) -> OperatorError | None:
     """What an operator should be woken for, the gravest first; None when all is well."""
     wanted = processes.wanted(home)
     state = known(home)
+    if home.ended.exists():
+        return site.ended_error()
     if missing := [name for name in wanted if processes.running(home, name) is None]:
         return BusyError(
             f"Not running: {', '.join(missing)}.", remedy=f"Read {home.log(missing[0])}."

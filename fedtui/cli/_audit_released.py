@@ -1,0 +1,23 @@
+"""What left this site."""
+
+import typer
+
+from fedtui.cli._shared import HomeOption, JsonOption, RunArgument, home_of, named, print_json, say
+
+
+@named
+def released(run_id: RunArgument = "", home: HomeOption = None, json_: JsonOption = False) -> None:
+    """Everything that left this site: what, to whom, under which study, how much, when."""
+    from fedtui import operations
+
+    found = operations.released(home_of(home), run_id)
+    if json_:
+        print_json({"schema": 1, "released": found})
+        return
+    for one in found:
+        size, study = f"{one['bytes']:,} bytes", one["fingerprint"][:12]
+        typer.echo(
+            f"{one['time'][:19]}  {one['what']:<18} {size:>18}  to {one['to']}, study {study}"
+        )
+    if not found:
+        say("Nothing left this site, by its journal.")

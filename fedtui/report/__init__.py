@@ -1,0 +1,1 @@
+"""What a run came to, from a journal alone: comparison, page, text, and the papers beside it."""
