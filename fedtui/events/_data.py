@@ -10,7 +10,8 @@ class CohortLoaded(Event):
     """The trainer read this site's data: at its start, and when who opted out has changed.
 
     Attributes:
-        cohort: Hex sha256 of who is in it; another one as soon as anybody is left out.
+        cohort: A keyed hash, this site's own, of who is in it; another one as soon as anybody is
+            left out.
         excluded: Patients left out because they opted out.
         unmatched: Ids on the site's list that match nobody.
     """
