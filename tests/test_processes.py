@@ -215,7 +215,6 @@ def test_a_killed_process_is_started_again(pair: Federation, process: str) -> No
         home,
         lambda e: isinstance(e, events.ProcessStarted) and e.process == process,
         after=after,
-        seconds=30,
     )
     assert processes.running(home, process) not in (None, killed)
     if process != "supervisor":
