@@ -330,7 +330,7 @@ def test_a_later_phase_tells_measures_tables_and_histograms_without_small_cells(
     assert [row[-1] for row in counts] == [35, 40, 30, 100]
     assert all(cell is None or cell % 5 == 0 for row in counts for cell in row)
     assert all(count >= MINIMUM for count in told["histograms"]["score"]["counts"])
-    assert way.released().kind == "validate"
+    assert way.released().kind == "validation"
     assert way.released().suppressed == 6
 
 
