@@ -64,6 +64,7 @@ def rows(home: Home) -> list[journal.Record]:
 def test_a_restored_home_is_the_one_that_was_backed_up(home: Home, tmp_path: Path) -> None:
     (home.path / "cache").mkdir()
     (home.path / "cache" / "derived").write_bytes(b"x")
+    (home.state / "backup.4194305").mkdir()  # of a process that cannot exist any more
     before, chain = contents(home), rows(home)
 
     done = operations.backup(home, tmp_path, PASSPHRASE)

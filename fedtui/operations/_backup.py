@@ -74,7 +74,10 @@ def backup(home: Home, to: Path, passphrase: str, *, with_runs: bool = False) ->
     if to.exists():
         raise UsageError(f"{to} exists.", remedy="Give another file, or a folder.")
     home.state.mkdir(mode=0o700, exist_ok=True)
-    staged = home.state / f"backup.{os.urandom(4).hex()}"
+    for left in home.state.glob("backup.*"):  # by one that was killed
+        if not Path("/proc", left.suffix[1:]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    staged = home.state / f"backup.{os.getpid()}"
     staged.mkdir(mode=0o700)
     scratch = to.with_name(f"{to.name}.tmp")
     try:
