@@ -32,7 +32,8 @@ from fedtui.study import Study
 from models import Manifest, ModelError
 
 Config = dict[str, Any]
-_FIELDS = ("manifest", "features", "classes", "statistics", "bins", "behind", "results")
+_FIELDS = ("manifest", "features", "classes", "schema", "statistics", "bins", "behind", "results")
+_AGREED = ("manifest", "features", "classes", "schema")  # must be the same at all sites
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,7 +340,7 @@ def create_app(
             behind=client.behind,
             vector=first[0] if first else None,
             statistics=statistics,
-            fields={name: properties[name] for name in ("manifest", "features", "classes")},
+            fields={name: properties[name] for name in _AGREED},
         )
 
     @app.train()

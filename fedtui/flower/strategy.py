@@ -337,11 +337,12 @@ def pool_preparations(
                 f"{first} and {name} would train different models: {difference}.",
                 remedy="Bring the data of both to the same features and classes.",
             )
-        for part in ("features", "classes"):
-            if fields[name][part] != fields[first][part]:
+        for part in ("features", "classes", "schema"):
+            here, there = (fields[site].get(part, "") for site in (first, name))
+            if here != there and (part != "schema" or (here and there)):  # stock peers tell none
                 raise DataError(
                     f"{first} and {name} hold data with different {part}.",
-                    remedy="Bring names, units and ranges to the same at both.",
+                    remedy="Bring names, units, ranges and the size of images to the same at both.",
                 )
     try:
         vector = arrays.from_record(replies[first].body["arrays"], size=manifest.size)

@@ -94,6 +94,7 @@ class Trainer:
             "manifest": engine.manifest.to_json(),
             "features": [asdict(feature) for feature in data.features],
             "classes": list(data.classes),
+            "schema": data.schema_hash,
             "vector": digest,
             "behind": {
                 **self._behind(data, "train", order),
