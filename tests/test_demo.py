@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,13 +19,22 @@ from fedtui.errors import DataError, OperatorError
 
 
 def shown(data: str, path: Path) -> dict[str, Any]:
-    """What a demo of one round came to; killed by nobody, since that would leave its processes."""
+    """What a demo of one round came to; one that is given up ends its processes itself."""
     words = ["demo", "--json", "--data", data, "--path", str(path), "--rounds", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fedtui.cli", *words], capture_output=True, text=True
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "fedtui.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])["summary"]
+    try:
+        out, err = demo.communicate()
+    finally:
+        if demo.poll() is None:
+            demo.send_signal(signal.SIGINT)
+            demo.communicate(timeout=60)
+    assert demo.returncode == 0, out[-2000:] + err
+    summary: dict[str, Any] = json.loads(out.splitlines()[-1])["summary"]
     return summary
 
 
@@ -56,6 +66,7 @@ def test_a_demo_on_real_hospitals_has_four(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # two trainers compile a network beside each other
 def test_a_demo_on_images_trains_a_network(tmp_path: Path) -> None:
     datasets.synthesise(
         "siim_isic", tmp_path / "s", rows=420, seed=1, layout="decaihealth", size=64, each=2
