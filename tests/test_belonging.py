@@ -352,6 +352,23 @@ def test_flowers_refusals_after_a_welcome_are_put_down_to_a_clock_that_is_off() 
     assert "12 s ahead" in told[-1].sentence
 
 
+def test_an_answer_that_nobody_waits_for_is_no_trouble_of_the_link_unless_it_repeats() -> None:
+    told: list[events.Event] = []
+    health = Health(told.append)
+    gone = LinkError("gone", "no longer waited for")
+
+    health.attached()
+    for _ in range(3):
+        assert health.failed(gone) < 1
+        health.worked()
+    once = told_by(health, told)
+    for _ in range(3):
+        health.failed(gone)
+
+    assert once == [(True, "")]
+    assert told_by(health, told)[1:] == [(False, "gone")]
+
+
 def test_a_report_that_gets_through_again_wakes_the_link_thread() -> None:
     health = Health(lambda _: None)
     health.reported(LinkError("certificate", "another", passing=False))

@@ -10,6 +10,7 @@ from fedtui.transport import LinkError
 _BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
 SLOW_SECONDS = 10.0  # between tries where an operator must act first
 _AHEAD_SECONDS, _BEHIND_SECONDS = 4.0, 240.0  # Flower refuses nodes 5 s ahead, 305 s behind
+_GONE_SECONDS = 0.1
 _STUBBORN = 2  # refusals by Flower in a row, each right after the coordinator welcomed us
 
 
@@ -32,7 +33,7 @@ class Health:
         self._working: LinkError | None = None
         self._reporting: LinkError | None = None
         self._attached = self._stuck = False
-        self._refused = self._failures = 0
+        self._refused = self._gone = self._failures = 0
         self.ahead = 0.0
         self._better = threading.Event()
         self._lock = threading.Lock()
@@ -45,12 +46,15 @@ class Health:
 
     def worked(self) -> None:
         """A step of work, or a wait for it, came to its end."""
-        self._stuck, self._refused = False, 0
+        self._stuck, self._refused, self._gone = False, 0, 0
         if self._working is not None:
             self._met(working=None)
 
     def failed(self, error: LinkError) -> float:
         """The link thread met ``error``; returns how many seconds to wait before the next try."""
+        if error.code == "gone" and self._gone < _STUBBORN:
+            self._gone += 1  # a run that was stopped is no trouble of the link
+            return _GONE_SECONDS
         error = self._unmasked(error)
         self._stuck = not error.passing and self._attached
         self._failures += 1

@@ -169,6 +169,14 @@ class Node:
 
     def push(self, reply: Message, *, round: int) -> None:
         """Send ``reply``, an answer of ``round``, and its content."""
+        try:
+            self._push(reply, round)
+        except LinkError as error:
+            if error.code != "status-403":  # Flower's word for a run that is over
+                raise
+            raise _gone() from error
+
+    def _push(self, reply: Message, round: int) -> None:
         run = reply.metadata.run_id
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
@@ -203,6 +211,8 @@ class Node:
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, ValueError) as error:
             raise classify(error, self.address) from error
         except (ObjectPullError, ObjectPushError) as error:
-            raise LinkError(
-                "gone", "the coordinator no longer holds this message", remedy="None."
-            ) from error
+            raise _gone() from error
+
+
+def _gone() -> LinkError:
+    return LinkError("gone", "the coordinator no longer waits for this answer", remedy="None.")
