@@ -269,6 +269,25 @@ def test_a_withdrawal_ends_a_run_that_needs_the_site(pair: Federation) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_without_a_site_that_withdrew_if_the_quorum_allows(pair: Federation) -> None:
+    agreed = clinical(id="lenient", rounds=60, quorum=Quorum(minimum_sites=1))
+    proposed(pair, agreed)
+    approve(pair, agreed, COORDINATOR, SITE)
+    run = pair.start(agreed)
+    until(pair.coordinator, lambda e: isinstance(e, events.RoundEnded) and e.run == run)
+
+    operations.withdraw_study(pair.site, "lenient", reason="a patient complained")
+
+    ended = pair.ended(run)
+    assert ended.outcome == "completed", ended.cause
+    rounds = [e for _, e in records(pair.coordinator, events.RoundEnded, run=run)]
+    assert set(rounds[0].by_site) == {COORDINATOR, SITE}
+    assert set(rounds[-1].by_site) == {COORDINATOR}
+    told = {(e.site, e.code) for _, e in records(pair.coordinator, events.AnswerRefused, run=run)}
+    assert (SITE, "withdrawn") in told
+
+
 def test_data_that_do_not_fit_are_not_approved(pair: Federation) -> None:
     agreed = clinical(id="strange", schema="0" * 64)
     proposed(pair, agreed)
@@ -423,57 +442,52 @@ def passphrase(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_commands_take_a_study_from_questions_to_approval(
-    pair: Federation, tmp_path: Path, passphrase: Path
-) -> None:
-    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
-    flags = [
-        "--id", "by-hand", "--purpose", "By hand.", "--sites", f"{COORDINATOR},{SITE}",
-        "--approvers", f"{COORDINATOR}=Anna Ek,{SITE}=Bo Berg", "--data", "clinical",
-        "--model", "logistic",
-    ]  # fmt: skip
-    fedtui("study", "new", str(first), *flags, "--rounds", "2", home=pair.site.path)
+FLAGS = [
+    "--purpose", "By hand.", "--sites", f"{COORDINATOR},{SITE}", "--data", "clinical",
+    "--approvers", f"{COORDINATOR}=Anna Ek,{SITE}=Bo Berg", "--model", "logistic", "--rounds", "2",
+]  # fmt: skip
+
+
+def test_a_study_is_written_shown_and_compared_by_command(pair: Federation, tmp_path: Path) -> None:
+    first, second, home = tmp_path / "a.toml", tmp_path / "b.toml", pair.site.path
+    fedtui("study", "new", str(first), "--id", "written", *FLAGS, home=home)
     second.write_text(first.read_text().replace("rounds = 2", "rounds = 3"))
-    again = fedtui(
-        "study", "new", str(first), *flags, "--rounds", "2", home=pair.site.path, check=2
-    )
-    shown = fedtui("study", "show", str(first), home=pair.site.path)
+    again = fedtui("study", "new", str(first), "--id", "written", *FLAGS, home=home, check=2)
+    shown = fedtui("study", "show", str(first), home=home)
     differ = json.loads(
-        fedtui("study", "diff", str(first), str(second), "--json", home=pair.site.path).stdout
+        fedtui("study", "diff", str(first), str(second), "--json", home=home).stdout
     )
-    fedtui("study", "propose", str(first), home=pair.site.path)
-    asked = fedtui("study", "approve", "by-hand", home=pair.site.path, check=2)
-    sign = ["--passphrase-file", str(passphrase)]
-    mistyped = fedtui(
-        "study",
-        "approve",
-        "by-hand",
-        "--yes-i-have-read",
-        "other",
-        *sign,
-        home=pair.site.path,
-        check=2,
-    )
-    done = json.loads(
-        fedtui(
-            "study", "approve", "by-hand", "--yes-i-have-read", "by-hand", *sign, "--json",
-            home=pair.site.path,
-        ).stdout
-    )  # fmt: skip
-    listed = json.loads(fedtui("study", "list", "--json", home=pair.site.path).stdout)["studies"]
 
     written = studies.load(first)
     assert written.schema == held(pair.site).schema_hash
     assert written.quorum.minimum_sites == 2
     assert "exists already" in again.stderr
     assert "bytes)" in shown.stdout
-    assert [c["key"] for c in differ["changes"]] == ["rounds"]
+    assert [change["key"] for change in differ["changes"]] == ["rounds"]
+
+
+def test_a_study_is_proposed_and_approved_by_command(
+    pair: Federation, tmp_path: Path, passphrase: Path
+) -> None:
+    file, home = tmp_path / "study.toml", pair.site.path
+    file.write_text(agreement.to_toml(clinical(id="by-hand")))
+    sign = ["--passphrase-file", str(passphrase), "--yes-i-have-read"]
+    fedtui("study", "propose", str(file), home=home)
+    asked = fedtui("study", "approve", "by-hand", home=home, check=2)
+    mistyped = fedtui("study", "approve", "by-hand", *sign, "other", home=home, check=2)
+    signed = fedtui("study", "approve", "by-hand", *sign, "by-hand", "--json", home=home)
+    listed = json.loads(fedtui("study", "list", "--json", home=home).stdout)["studies"]
+    known(pair.coordinator, "by-hand")
+    early = fedtui("run", "by-hand", home=pair.coordinator.path, check=5)
+
+    done = json.loads(signed.stdout)
+    entry = next(e for e in listed if e["id"] == "by-hand")
     assert "--yes-i-have-read" in asked.stderr
     assert "nothing was signed" in mistyped.stderr
     assert (done["word"], done["person"], done["sent"]) == ("approve", "Bo Berg", True)
-    entry = next(e for e in listed if e["id"] == "by-hand")
     assert entry["sites"][SITE]["said"] == "approved"
     assert entry["sites"][COORDINATOR]["said"] == "missing"
+    assert f"by-hand lacks the approval of {COORDINATOR}" in early.stderr
 
 
 def test_a_wrong_passphrase_signs_nothing(pair: Federation, tmp_path: Path) -> None:
