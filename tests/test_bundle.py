@@ -145,7 +145,7 @@ def test_a_bundle_installs_without_a_network_and_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert made["wheels"] == len(list((tmp_path / "bundle/wheels").iterdir()))
-    offline = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+    offline = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "PYTHON"))}
     offline |= {"PYTHON": sys.executable, "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
 
     installed = subprocess.run(
@@ -157,7 +157,7 @@ def test_a_bundle_installs_without_a_network_and_runs(tmp_path: Path) -> None:
     assert installed.stdout.splitlines()[-1] == __version__
     where = subprocess.run(
         [tmp_path / "venv/bin/python", "-P", "-c", "import fedtui; print(fedtui.__file__)"],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
+        cwd=tmp_path, env=offline, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert where.stdout.startswith(str(tmp_path / "venv"))
     first = next((tmp_path / "bundle/wheels").glob("rich-*.whl"))
