@@ -71,10 +71,10 @@ class Descent:
         if self.guard is None or jax.local_device_count() > 1:  # which share the columns evenly
             return part(leaves, rows)
         sizes = widths(len(rows), self.guard.batch)
-        branches = [partial(lambda size, leaves: part(leaves, rows[:size]), n) for n in sizes]
+        branches = [partial(lambda size, leaves: part(leaves, rows[:size])[:2], n) for n in sizes]
         fitting = sum((examples > size).astype(jnp.int32) for size in sizes[:-1])
-        found: tuple[Leaves, Array, Leaves] = jax.lax.switch(fitting, branches, leaves)
-        return found
+        gradient, total = jax.lax.switch(fitting, branches, leaves)
+        return gradient, total, leaves  # which have no statistics under a guard
 
     def protected(self, summed: Leaves, leaves: Leaves, bits: Array, course: Course) -> Leaves:
         """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""

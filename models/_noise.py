@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -12,7 +11,18 @@ from numpy.typing import NDArray
 
 Leaves = list[Array]
 
-_LARGEST = 1 - 2**-24  # of float32 below 1: where the normal's tails end, at 5.4 deviations
+# Polynomials of the inverse error function over its argument, highest power first.
+_GILES = (
+    (2.81022636e-08, -0.000200214257),
+    (3.43273939e-07, 0.000100950558),
+    (-3.5233877e-06, 0.00134934322),
+    (-4.39150654e-06, -0.00367342844),
+    (0.00021858087, 0.00573950773),
+    (-0.00125372503, -0.0076224613),
+    (-0.00417768164, 0.00943887047),
+    (0.246640727, 1.00167406),
+    (1.50140941, 2.83297682),
+)
 _BLOCK = 16  # bytes of one block of AES
 
 
@@ -33,8 +43,8 @@ class Guard(NamedTuple):
 class Bits:
     """AES-256 in counter mode over zeros. Equal words give equal bits.
 
-    Drawn on the host: with AES in the processor a step's noise takes 3 % of the time that JAX's
-    own generator does, and unlike that one it is made to keep its key.
+    Drawn on the host while the device works: with AES in the processor it takes a hundredth of
+    what JAX's own generator does, and unlike that one it is made to keep its key.
 
     Args:
         use: What they are for; other uses get other bits.
@@ -81,14 +91,28 @@ def noised(summed: Leaves, moves: Sequence[bool], bits: Array, guard: Guard) -> 
     """
     found, first = [], 0
     for leaf, move in zip(summed, moves, strict=True):
-        own = bits[first : first + leaf.size].reshape(leaf.shape)
+        noise = normal(bits[first : first + leaf.size].reshape(leaf.shape))
         first += leaf.size
-        noise = guard.noise * guard.clip * normal(own)
-        found.append((leaf + noise) / guard.batch if move else jnp.zeros_like(leaf))
+        noisy = (leaf + guard.noise * guard.clip * noise) / guard.batch
+        found.append(noisy if move else jnp.zeros_like(leaf))
     return found
 
 
 def normal(bits: Array) -> Array:
-    """Standard normal numbers, float32, from uint32 by the inverse of their distribution."""
-    even = bits.astype(jnp.int32).astype(jnp.float32) * 2.0**-31
-    return jnp.sqrt(2.0) * jax.lax.erf_inv(jnp.clip(even, -_LARGEST, _LARGEST))
+    """Standard normal numbers, float32, from uint32: the quantiles of 2^32 shares alike.
+
+    The first bit is the sign and 31 say how far out, so the tails reach 6.3 deviations, where one
+    number in four thousand million lies; a relative error of 4e-4 there, 1e-6 in the middle.
+
+    References:
+        Giles, Approximating the erfinv Function, GPU Computing Gems Jade Edition, 2011, listing 1.
+    """
+    outside = ((bits & 0x7FFFFFFF).astype(jnp.float32) + 0.5) * 2.0**-32
+    depth = -jnp.log(4 * outside * (1 - outside))
+    near = depth < 5
+    at = jnp.where(near, depth - 2.5, jnp.sqrt(depth) - 3)
+    value = jnp.zeros_like(at)
+    for middle, tail in _GILES:
+        value = value * at + jnp.where(near, middle, tail)
+    value *= 2**0.5 * (1 - 2 * outside)
+    return jnp.where(bits >> 31, value, -value)

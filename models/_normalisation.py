@@ -20,8 +20,13 @@ _EPSILON = 1e-5  # PyTorch's, so that its weights fit
 _MOMENTUM = 0.1  # a batch's weight in the running statistics, likewise
 
 
-def normalisation(kind: Kind, channels: int, *, scale: float = 1.0) -> "GroupNorm | BatchNorm":
-    """A layer of that kind, from [batch, height, width, channels] to the same."""
+def normalisation(
+    kind: Kind, channels: int, *, scale: float = 1.0
+) -> "GroupNorm | FrozenNorm | LocalNorm":
+    """A layer of that kind: [batch, height, width, channels] to the same.
+
+    It is also given which examples are ``real`` while training, for statistics over the batch.
+    """
     if kind == "group":
         return GroupNorm(channels, scale=scale)
     return (FrozenNorm if kind == "frozen" else LocalNorm)(channels, scale=scale)
@@ -50,26 +55,14 @@ class GroupNorm(nnx.Module):
         return self.affine(even.reshape(x.shape).astype(x.dtype))
 
 
-class BatchNorm(nnx.Module):
-    """What the two kinds share: the statistics that every site starts from, never trained."""
-
-    def __init__(self, channels: int) -> None:
-        self.mean = Frozen(jnp.zeros((channels,)))
-        self.variance = Frozen(jnp.ones((channels,)))
-
-    def __call__(self, x: Array, real: Array | None = None) -> Array:
-        """[batch, height, width, channels] to the same; ``real`` is given while training."""
-        raise NotImplementedError
-
-
-class FrozenNorm(BatchNorm):
+class FrozenNorm(nnx.Module):
     """Batch normalisation whose statistics stay as they came; factor and offset are trained.
 
     Examples do not see each other, so it also serves DP-SGD.
     """
 
     def __init__(self, channels: int, *, scale: float) -> None:
-        super().__init__(channels)
+        self.mean, self.variance = _shared(channels)
         self.affine = Affine(channels, scale=scale)
 
     def __call__(self, x: Array, real: Array | None = None) -> Array:
@@ -79,7 +72,7 @@ class FrozenNorm(BatchNorm):
         return self.affine(_even(x, mean, variance))
 
 
-class LocalNorm(BatchNorm):
+class LocalNorm(nnx.Module):
     """FedBN: factor, offset and running statistics belong to the site and never leave it.
 
     They are kept as what the site adds to the shared start, so that a site that has not trained
@@ -90,7 +83,7 @@ class LocalNorm(BatchNorm):
     """
 
     def __init__(self, channels: int, *, scale: float) -> None:
-        super().__init__(channels)
+        self.mean, self.variance = _shared(channels)
         self.scale = Frozen(jnp.full((channels,), scale))
         self.bias = Frozen(jnp.zeros((channels,)))
         self.own_scale, self.own_bias = Local(jnp.zeros((channels,))), Local(jnp.zeros((channels,)))
@@ -115,6 +108,11 @@ class LocalNorm(BatchNorm):
         bias = start[3] + self.own_bias[...].astype(jnp.float32)
         factor = scale * jax.lax.rsqrt(variance + _EPSILON)
         return (x * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+def _shared(channels: int) -> tuple[Frozen, Frozen]:
+    """Mean and variance that every site starts from, never trained."""
+    return Frozen(jnp.zeros((channels,))), Frozen(jnp.ones((channels,)))
 
 
 def _even(x: Array, mean: Array, variance: Array) -> Array:

@@ -78,7 +78,7 @@ class Bench:
     by_rows: Any
     width: int
     pieces: int = 1
-    pace: int = 16
+    pace: int = 1
 
     @property
     def room(self) -> int:

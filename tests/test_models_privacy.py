@@ -325,13 +325,14 @@ def test_every_use_and_every_word_gives_other_bits() -> None:
 
 
 def test_noise_is_the_normal_quantile_of_its_bits() -> None:
-    whole = np.random.default_rng(0).integers(0, 2**32, 500, dtype=np.uint32)
-    ends = np.array([0, 1, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
-    share = whole.view(np.int32) / 2**32 + 0.5
-    truth = [NormalDist().inv_cdf(p) for p in share]
+    middle = np.random.default_rng(0).integers(0, 2**31, 500, dtype=np.uint32)
+    tails = np.array([0, 1, 5, 100, 10_000, 2**31 - 1], np.uint32)
+    for bits, error in ((middle, 3e-6), (tails, 4e-4)):
+        share = (bits.astype(np.float64) + 0.5) / 2**32
+        truth = np.array([NormalDist().inv_cdf(p) for p in share])
 
-    np.testing.assert_allclose(normal(jnp.asarray(whole)), truth, rtol=1e-4, atol=1e-6)
-    assert np.abs(normal(jnp.asarray(ends))).max() == pytest.approx(5.42, abs=0.01)
+        np.testing.assert_allclose(normal(jnp.asarray(bits)), truth, rtol=error, atol=1e-6)
+        np.testing.assert_allclose(normal(jnp.asarray(bits | 2**31)), -truth, rtol=error, atol=1e-6)
 
 
 def test_room_grows_for_an_unlikely_batch() -> None:
