@@ -1,0 +1,161 @@
+"""What a model costs on this device: compiles it, takes some steps on made-up data, prints JSON.
+
+    python -m models._probe --names
+    python -m models._probe MODEL GIVES [--examples 10000] [--side 128] [--hours 48] [--batch 0]
+
+A process for each model, so that each has its own peak of memory. ``fedtui models`` runs it.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+import models
+from models import ModelError, Training
+
+_BATCHES = {"table": 256, "series": 128, "images": 16}
+_SECONDS = 0.5  # of steps that are timed, after one that warms up
+_MOST_STEPS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one model costs on this device.
+
+    Attributes:
+        model: Its name.
+        gives: What it was fed: 'table', 'series' or 'images'.
+        device: JAX's platform and kind.
+        parameters: In the vector that travels, 4 bytes each.
+        batch: Examples a step.
+        compile_seconds: Until the first step is done, without a cache.
+        step_seconds: Of one step after that, of AdamW.
+        memory_bytes: The device's peak; on a CPU that of the whole process.
+        round_seconds: One pass over ``examples``.
+        examples: As asked for.
+    """
+
+    model: str
+    gives: str
+    device: str
+    parameters: int
+    batch: int
+    compile_seconds: float
+    step_seconds: float
+    memory_bytes: int
+    round_seconds: float
+    examples: int
+
+
+def probe(
+    model: str,
+    gives: str,
+    *,
+    examples: int,
+    side: int,
+    hours: int,
+    features: int,
+    batch: int = 0,
+) -> Cost:
+    """Takes some seconds; a large network on a CPU up to a minute.
+
+    Args:
+        batch: 0 for what is usual with such data.
+
+    Raises:
+        ModelError: there is no such model, or it does not eat that.
+    """
+    import jax
+
+    from models._descent import Course
+    from models._program import program
+
+    source = models.load(model)
+    if (model, gives) not in kinds():
+        raise ModelError(f"model: {model} does not eat {gives}")
+    batch = batch or _BATCHES[gives]
+    training = Training(optimizer="adamw", learning_rate=1e-3, batch=batch)
+    functions = program(model, source.Config(), training, features, 1, gives=gives)
+    state = functions.begin(functions.initial(np.uint32(0)))
+    x, y = jax.device_put(_made(gives, batch, side=side, hours=hours, features=features))
+    order = np.tile(np.arange(batch, dtype=np.int32), (_MOST_STEPS, 1))
+    course = Course([], np.float32(1), np.int32(0), np.int32(_MOST_STEPS))
+
+    def took(steps: int) -> float:
+        nonlocal state
+        began = time.perf_counter()
+        ends = np.int32(0), np.int32(steps)
+        state, losses = functions.advance(state, x, y, order, *ends, course)
+        losses.block_until_ready()
+        return time.perf_counter() - began
+
+    compiled, single = took(1), took(1)
+    steps = max(1, min(_MOST_STEPS, int(_SECONDS / single)))
+    step = min(single, took(steps) / steps)
+    device = jax.local_devices()[0]
+    peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    return Cost(
+        model=model,
+        gives=gives,
+        device=f"{device.platform} {device.device_kind}".strip(),
+        parameters=functions.manifest.size,
+        batch=batch,
+        compile_seconds=compiled,
+        step_seconds=step,
+        memory_bytes=peak or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        round_seconds=step * -(-examples // batch),
+        examples=examples,
+    )
+
+
+def kinds() -> list[tuple[str, str]]:
+    """Every model with each kind of data that it eats."""
+    found = []
+    for name in models.names():
+        eats = models.load(name).EATS
+        found += [(name, gives) for gives in ((eats,) if isinstance(eats, str) else eats)]
+    return found
+
+
+def _made(gives: str, rows: int, *, side: int, hours: int, features: int) -> Any:
+    """Inputs of one batch as ``Model.build`` names them, and labels."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, rows).astype(np.int32)
+    if gives == "images":
+        image = random.integers(0, 256, (rows, side, side, 3), dtype=np.uint8)
+        return (image, np.zeros((rows, features), np.float32)), y
+    shape = (rows, features) if gives == "table" else (rows, hours, features)
+    x = random.normal(size=shape).astype(np.float32)
+    return (x if gives == "table" else (x, np.ones(shape, dtype=bool))), y
+
+
+def _main() -> int:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("model", nargs="?")
+    arguments.add_argument("gives", nargs="?")
+    arguments.add_argument("--names", action="store_true")
+    arguments.add_argument("--examples", type=int, default=10_000)
+    arguments.add_argument("--side", type=int, default=128)
+    arguments.add_argument("--hours", type=int, default=48)
+    arguments.add_argument("--features", type=int, default=40)
+    arguments.add_argument("--batch", type=int, default=0)
+    given = vars(arguments.parse_args())
+    if given.pop("names"):
+        answer: Any = kinds()
+    else:
+        try:
+            answer = asdict(probe(**given))
+        except ModelError as error:
+            answer = {"error": str(error), "remedy": error.remedy}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    return int("error" in answer)
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
