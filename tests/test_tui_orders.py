@@ -48,7 +48,7 @@ def folder() -> Iterator[Path]:
 async def until(pilot: Pilot[None], holds: Callable[[], bool], what: str) -> None:
     app = pilot.app
     assert isinstance(app, Dashboard)
-    for _ in range(1200):
+    for _ in range(3000):
         if holds():
             return
         await asyncio.sleep(0.05)

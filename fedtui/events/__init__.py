@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from fedtui.events._accept import check
+from fedtui.events._alone import TrainedAlone
 from fedtui.events._audit import (
     Audited,
     AuditFailed,
@@ -56,6 +57,7 @@ from fedtui.events._run import (
     WorkFailed,
     WorkReceived,
 )
+from fedtui.events._storage import StorageAwaited
 from fedtui.events._study import (
     AccessLogged,
     DecisionSigned,
@@ -136,8 +138,10 @@ __all__ = [
     "SiteSeen",
     "SiteSuspended",
     "SitesAwaited",
+    "StorageAwaited",
     "StudyDecided",
     "StudyProposed",
+    "TrainedAlone",
     "TrainingProgressed",
     "ValidationEnded",
     "ValidationStarted",

@@ -37,9 +37,8 @@ from fedtui.study import PROTOCOL
 NEWS = (
     "RunSubmitted", "RunResumed", "RunPaused", "PhaseStarted", "TrainingProgressed",
     "AnswerReceived", "AnswerRefused", "SitesAwaited", "ShiftFound", "CheckpointWritten",
-    "RoundEnded",
-    "RunEnded", "StudyProposed", "StudyDecided", "ValidationStarted", "ModelValidated", "ValidationEnded", "SiteSeen",
-    "HeadWitnessed", "LinkChecked",
+    "RoundEnded", "RunEnded", "StudyProposed", "StudyDecided", "ValidationStarted",
+    "ModelValidated", "ValidationEnded", "SiteSeen", "HeadWitnessed", "LinkChecked",
     "HomeRestored", "JournalRolledBack",
 )  # fmt: skip
 _NEWS_AT_ONCE = 500

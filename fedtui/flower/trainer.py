@@ -46,7 +46,7 @@ class Trainer:
         _engine.use_cache(cache)
         self._engines = _engine
         self._secret = secret
-        self._stream = int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+        self._stream = stream_of(site)
         self._data: dict[str, Any] = {}
         self._fresh: dict[str, Any] | None = None
         self._people: dict[str, dict[str, Any]] = {}  # by split, of the data at hand
@@ -86,7 +86,7 @@ class Trainer:
         support = datasets.support(data.train)._asdict()
         digest = ""
         if order["initial"]:
-            first = engine.initial(_pretrained(study, order["weights"]))
+            first = engine.initial(pretrained(study, order["weights"]))
             work.write_atomically(Path(order["output"]), vectors.bytes_of(first))
             digest = vectors.hash_of(first)
         return {
@@ -198,6 +198,11 @@ class Trainer:
             told = loss if np.isfinite(loss) else None
             _say(out, progress={"step": step, "steps": steps, "loss": told})
 
+        if engine(study).local.size and order["local"] is None:
+            raise OperatorDataError(
+                "What this site keeps for itself of this run's model is not here.",
+                remedy="Validate a run before the next one begins, at sites that trained in it.",
+            )
         bench = judging.Bench(
             data=self._load(study, order["source"]),
             engine=engine,
@@ -226,7 +231,7 @@ class Trainer:
             engine=engine,
             data=self._load(study, order["source"]),
             normalisation=scale,
-            start=engine.initial(_pretrained(study, order["weights"])),
+            start=engine.initial(pretrained(study, order["weights"])),
             kept=_local(order, engine.local.size),
             report=lambda step, steps, loss: _say(
                 out, progress={"step": step, "steps": steps, "loss": loss}
@@ -303,6 +308,11 @@ class Trainer:
         return int.from_bytes(digest, "big")
 
 
+def stream_of(site: str) -> int:
+    """The number by which a site's order of examples is its own."""
+    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+
+
 def _local(order: dict[str, Any], size: int) -> vectors.Vector:
     """What this site keeps for itself, float32 [size]; zeros before it ever trained."""
     if order["local"] is None:
@@ -311,7 +321,7 @@ def _local(order: dict[str, Any], size: int) -> vectors.Vector:
     return kept
 
 
-def _pretrained(study: Study, weights: str | None) -> Path | None:
+def pretrained(study: Study, weights: str | None) -> Path | None:
     """The file that the study begins with, if it names one."""
     if not study.pretrained:
         return None

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from fedtui.operations._studies import study_paper as study_paper
     from fedtui.operations._studies import study_text as study_text
     from fedtui.operations._studies import withdraw_study as withdraw_study
+    from fedtui.operations._training import train_alone as train_alone
     from fedtui.operations._validation import await_validation as await_validation
     from fedtui.operations._validation import compare as compare
     from fedtui.operations._validation import comparison_document as comparison_document
@@ -96,6 +97,7 @@ _MODULES = (
     "_validation",
     "_reports",
     "_studies",
+    "_training",
     "_accesses",
     "_audit",
 )  # the cheapest first

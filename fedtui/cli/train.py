@@ -1,0 +1,36 @@
+"""This site alone: what it could do without a federation."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+
+
+@app.command()
+@named
+def train(
+    study: Annotated[str, typer.Argument(help="A study's file, or its id.")],
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train a study's model here alone, with the same budget; nothing is sent."""
+    from fedtui import operations
+
+    def tell(news: dict[str, Any]) -> None:
+        if "round" in news:
+            told = news["round"]
+            say(f"round {told['round']} of {told['rounds']}: {_words(told['metrics'])}")
+
+    done = operations.train_alone(home_of(home), study, on_news=tell)
+    if json_:
+        print_json({"schema": 1, **done})
+        return
+    if done["resumed"] == done["rounds"]:
+        say("It was trained before; these are its numbers.")
+    typer.echo(f"on this site's own test split: {_words(done['metrics'])}")
+    typer.echo(f"model: {done['file']}")
+
+
+def _words(metrics: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)

@@ -1,0 +1,141 @@
+"""This site's own model, without any other: a child process of ``fedtui train``.
+
+It reads one JSON order on stdin and writes JSON lines: any number of ``progress`` and ``round``,
+then one ``done`` or ``failed``. Nothing of it is sent anywhere. Every round is kept as it ends, so
+that one that is interrupted goes on where it was.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+import datasets
+import models
+from datasets import DataError, Dataset
+from fedtui import study as studies
+from fedtui.errors import OperatorError
+from fedtui.flower import vectors, work
+from fedtui.flower.trainer import pretrained, stream_of
+from fedtui.flower.vectors import Vector
+from fedtui.study import Study
+from models import ModelError
+
+Scale = tuple[Any, ...] | None
+
+
+def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
+    """The study's model and budget on this site's data alone, measured on its own test split.
+
+    Args:
+        order: ``study``, its canonical text; ``source`` (path, part, excluded); ``site``, its
+            name; ``folder``, where rounds are kept; ``weights``, a pretrained model's file, or
+            None.
+        say: Called with what to tell meanwhile.
+    """
+    from models import _engine
+
+    _engine.use_cache(Path(order["cache"]))
+    study = studies.parse(order["study"].encode())
+    places = {
+        key: Path(order["source"][key]) if order["source"].get(key) else None
+        for key in ("path", "excluded")
+    }
+    data = datasets.load(study.data, part=order["source"]["part"], seed=study.seed, **places)
+    engine = _engine.Engine(
+        model=study.model,
+        config=study.parameters,
+        training=models.configure(models.Training, study.training),
+        data=data,
+        seed=study.seed,
+        normalisation=own_scale(data, study),  # nothing is sent, so nothing is noised
+    )
+    folder = Path(order["folder"])
+    folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+    about = {"study": order["study"], "code": studies.numeric_code(), "cohort": data.cohort_hash}
+    reached, vector, own = _newest(folder, about) or (
+        0,
+        engine.initial(pretrained(study, order["weights"])),
+        None,
+    )
+    metrics: dict[str, float | None] = {}
+    for round in range(reached + 1, study.rounds + 1):
+
+        def report(step: int, steps: int, loss: float, round: int = round) -> None:
+            say(progress={"round": round, "step": step, "steps": steps, "loss": loss})
+
+        trained = engine.train(
+            vector, round=round, stream=stream_of(order["site"]), on_progress=report, local=own
+        )
+        vector, own = trained.vector, trained.local
+        tensors = {"parameters": vector, "own": own}
+        work.write_atomically(_file(folder, round), save(tensors, {**about, "round": str(round)}))
+        _file(folder, round - 1).unlink(missing_ok=True)
+        metrics = engine.evaluate(vector, split="test", local=own).metrics
+        say(round={"round": round, "rounds": study.rounds, "metrics": metrics})
+    if not metrics:  # every round was done before
+        metrics = engine.evaluate(vector, split="test", local=own).metrics
+    return {
+        "rounds": study.rounds,
+        "resumed": reached,
+        "metrics": metrics,
+        "file": str(_file(folder, study.rounds)),
+        "sha256": vectors.hash_of(vector),
+    }
+
+
+def own_scale(data: Dataset, study: Study) -> Scale:
+    """What round 0 would agree on if this site were the only one."""
+    if study.normalisation == "none":
+        return None
+    scale = datasets.agree(datasets.statistics(data.train), data.features)
+    if not study.treated:
+        return scale
+    counts = None
+    if study.imputation == "median":
+        counts = datasets.bins(data.train, scale).astype(np.float64)
+    return datasets.treat(scale, data.features, counts=counts, clipping=study.clipping)
+
+
+def _file(folder: Path, round: int) -> Path:
+    return folder / f"alone-{round:05d}.safetensors"
+
+
+def _newest(folder: Path, about: dict[str, str]) -> tuple[int, Vector, Vector] | None:
+    for path in sorted(folder.glob("alone-*.safetensors"), reverse=True):
+        data = path.read_bytes()
+        try:
+            tensors = load(data)
+            length = int.from_bytes(data[:8], "little")
+            said = json.loads(data[8 : 8 + length])["__metadata__"]
+            if all(said[name] == value for name, value in about.items()):
+                return int(said["round"]), tensors["parameters"], tensors["own"]
+        except (SafetensorError, KeyError, ValueError):  # damaged: train that round again
+            continue
+    return None
+
+
+def main() -> None:
+    """Carry out the order on stdin."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+
+    def say(**message: Any) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    try:
+        say(done=train(json.loads(sys.stdin.readline()), say))
+    except (DataError, ModelError) as error:
+        say(failed={"message": str(error), "remedy": error.remedy})
+    except OperatorError as error:
+        say(failed={"message": str(error), "remedy": error.remedy, "code": error.exit_code})
+
+
+if __name__ == "__main__":
+    main()

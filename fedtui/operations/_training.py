@@ -1,0 +1,109 @@
+"""This site's own model: the study's model and budget, without the others and without sending."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fedtui import events, processes, site, study
+from fedtui.errors import DataError, RunError, UsageError
+from fedtui.journal import Journal
+from fedtui.operations._studies import account, study_named
+from fedtui.site import Home
+
+
+def train_alone(
+    home: Home, name: str, *, on_news: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Train a study's model on this site's data alone; every round is kept, so it may be repeated.
+
+    Args:
+        name: A study's file, or its id.
+        on_news: Told about twice a second of 'progress' (round, step, steps, loss), and of each
+            'round' (round, rounds, metrics on this site's own test split).
+
+    Returns:
+        rounds, resumed (how many were done before), metrics, file and sha256 of the model.
+
+    Raises:
+        UsageError: this site offers no such data, or there is no such study.
+        DataError: the data, or what the study begins with, cannot be used.
+        RunError: training came to no end.
+    """
+    own, agreed = site.load(home), study_named(home, name)
+    source = own.data.get(agreed.data)
+    if source is None:
+        raise UsageError(
+            f"This site offers no data set '{agreed.data}'.",
+            remedy=f"Add [data.{agreed.data}] to {home.settings}.",
+        )
+    fingerprint = study.fingerprint(agreed)
+    weights = own.weights.get(agreed.model)
+    order = {
+        "study": study.canonical(agreed).decode(),
+        "site": own.name,
+        "source": {
+            "path": str(source.path) if source.path else None,
+            "part": source.part,
+            "excluded": str(source.excluded) if source.excluded else None,
+        },
+        "folder": str(home.path / "alone" / f"{agreed.id}-{fingerprint[:12]}"),
+        "weights": str(weights) if weights else None,
+        "cache": str(home.path / "cache"),
+    }
+    done = _carried_out(home, order, on_news)
+    uid, user = account()
+    book = Journal(home.journal, source="operator")
+    book.append(
+        events.TrainedAlone(
+            study=agreed.id,
+            fingerprint=fingerprint,
+            purpose=agreed.purpose,
+            legal_basis=agreed.legal_basis,
+            rounds=done["rounds"],
+            file=done["file"],
+            sha256=done["sha256"],
+            uid=uid,
+            user=user,
+        )
+    )
+    book.close()
+    return done
+
+
+def _carried_out(
+    home: Home, order: dict[str, Any], on_news: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "fedtui.flower.alone"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=processes.environment(home),
+        cwd=home.path,
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        child.stdin.write(json.dumps(order) + "\n")
+        child.stdin.close()
+        for line in child.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if "done" in message:
+                done: dict[str, Any] = message["done"]
+                return done
+            if "failed" in message:
+                failed = message["failed"]
+                raise DataError(failed["message"], remedy=failed["remedy"])
+            on_news(message)
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    raise RunError(
+        "Training ended before its time.",
+        remedy="Order it again: it goes on with the round it was in. 'dmesg' tells of too little "
+        "memory.",
+    )

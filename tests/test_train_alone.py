@@ -1,0 +1,112 @@
+"""One site without the others: the same model and budget, kept round by round, nothing sent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import datasets
+import models
+from fedtui import events, operations
+from fedtui.errors import UsageError
+from fedtui.flower.trainer import stream_of
+from fedtui.site import Home
+from models._engine import Engine
+from tests.federation import records
+
+FEDTUI = Path(sys.executable).with_name("fedtui")
+STUDY = """
+id = "OWN"
+purpose = "What this site can do by itself"
+sites = ["halland", "sahlgrenska"]
+data = "breast_cancer"
+model = "logistic"
+rounds = {rounds}
+metric = "auroc"
+[training]
+learning_rate = 0.1
+batch = 32
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "h")
+    operations.create(made, "halland", sources={"breast_cancer": {"part": "all"}})
+    return made
+
+
+def study(tmp_path: Path, rounds: int) -> Path:
+    file = tmp_path / "own.toml"
+    file.write_text(STUDY.format(rounds=rounds))
+    return file
+
+
+def test_it_is_the_engines_work_on_this_sites_own_scale(home: Home, tmp_path: Path) -> None:
+    news: list[dict[str, object]] = []
+
+    done = operations.train_alone(home, str(study(tmp_path, 3)), on_news=news.append)
+
+    data = datasets.load("breast_cancer")
+    x = data.train.x.astype(np.float64)
+    scale = (x.mean(axis=0), x.std(axis=0))  # nothing is missing in this set
+    training = models.Training(learning_rate=0.1, batch=32)
+    engine = Engine(
+        model="logistic", config={}, training=training, data=data, seed=0, normalisation=scale
+    )
+    vector = engine.initial()
+    for round in (1, 2, 3):
+        vector = engine.train(vector, round=round, stream=stream_of("halland")).vector
+    found = load_file(done["file"])["parameters"]
+    np.testing.assert_allclose(found, vector, atol=1e-5)  # the scale's sums are rounded otherwise
+    assert done["metrics"]["auroc"] == pytest.approx(
+        engine.evaluate(vector).metrics["auroc"], abs=1e-3
+    )
+    assert [n["round"]["round"] for n in news if "round" in n] == [1, 2, 3]  # type: ignore[index]
+    ((_, told),) = records(home, events.TrainedAlone)
+    assert told.rounds == 3
+    assert Path(done["file"]).stat().st_mode & 0o777 == 0o600
+    assert not records(home, events.Released)
+
+
+def test_one_that_is_killed_goes_on_and_ends_with_the_same_bits(home: Home, tmp_path: Path) -> None:
+    file = study(tmp_path, 6)
+    words = [FEDTUI, "train", str(file), "--home", str(home.path), "--json"]
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    process = subprocess.Popen(
+        words, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("round 2"):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    time.sleep(0.2)
+
+    again = json.loads(
+        subprocess.run(words, env=environment, check=True, capture_output=True).stdout
+    )
+    other = Home(tmp_path / "o")
+    operations.create(other, "halland", sources={"breast_cancer": {"part": "all"}})
+    whole = operations.train_alone(other, str(file), on_news=lambda _: None)
+
+    assert again["resumed"] >= 2
+    assert again["sha256"] == whole["sha256"]
+
+
+def test_data_that_are_not_offered_are_named(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    operations.create(home, "halland")
+
+    with pytest.raises(UsageError, match="no data set 'breast_cancer'"):
+        operations.train_alone(home, str(study(tmp_path, 1)), on_news=lambda _: None)
