@@ -71,6 +71,8 @@ def classify(error: Exception, address: str) -> LinkError:
             return LinkError("dns", "the coordinator's name is unknown here")
         if "refused" in text:
             return LinkError("refused", f"nothing listens at {address}")
+        if "reset" in text:
+            return LinkError("reset", "the connection was reset as it was opened")
         if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
             return LinkError("plain", "what answers there does not speak TLS")
         if "SSL" in text or "EOF" in text:

@@ -98,8 +98,9 @@ def connect(head: str) -> tuple[bytes, Fault | None]:
     return f"HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n".encode(), None
 
 
-def cut(_: socket.socket) -> None:
-    """Accept, then close: the other end sees an EOF in its TLS handshake."""
+def cut(client: socket.socket) -> None:
+    """Hear the hello, then close: the other end sees an EOF in its TLS handshake."""
+    client.recv(1 << 16)
 
 
 def reset(client: socket.socket) -> None:

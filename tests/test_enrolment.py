@@ -23,6 +23,7 @@ from fedtui.site import Home
 from fedtui.transport import LinkError, pinned
 from tests import federation as fed
 from tests import lab_servers as servers
+from tests.fault_proxy import cut
 from tests.federation import Federation, records
 from tests.lab_authority import Authority, of_federation
 from tests.lab_servers import context_of, listening, tls
@@ -423,7 +424,7 @@ def test_what_answers_instead_of_a_coordinator_is_named(
     handlers = {
         "page": tls(files, servers.page),
         "protocol": tls(files, servers.coordinator(version="9.0.0", protocol=9)),
-        "closed": lambda _: None,
+        "closed": cut,
     }
     with contextlib.ExitStack() as stack:
         port = fed.free_port()

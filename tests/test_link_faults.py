@@ -120,7 +120,7 @@ SOON = [
 LATER = [
     ("TLS inspection", "certificate"),
     ("404", "status-404"),
-    ("reset", "unreachable"),
+    ("reset", "reset"),
     ("silence", "timeout"),
     ("no TLS", "plain"),
     ("403", "status-403"),
@@ -209,6 +209,7 @@ def response(status: int) -> httpx.HTTPStatusError:
         (httpx.ConnectTimeout(""), "timeout", True),
         (httpx.ReadTimeout(""), "stalled", True),
         (httpx.ConnectError("[Errno 111] Connection refused"), "refused", True),
+        (httpx.ConnectError("[Errno 104] Connection reset by peer"), "reset", True),
         (httpx.ConnectError("[Errno -2] Name or service not known"), "dns", True),
         (httpx.ConnectError("[Errno -3] Temporary failure in name resolution"), "dns", True),
         (httpx.ConnectError("[SSL: UNEXPECTED_EOF_WHILE_READING]"), "tls", True),
