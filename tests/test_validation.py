@@ -15,6 +15,7 @@ from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, until
 
 ROUNDS = 2
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ FEW_PATIENTS = "too few patients to be told"
 FEW_OUTCOMES = "too few patients with one of the outcomes to be told"
 NOT_EXCHANGED = "not exchanged: the study keeps local models at home"
 _BAR = "|"
+_MOST_EDGES = 1000  # of a histogram; ours have 101
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,10 +158,7 @@ def _judge(
             for model in _models(record["measures"])
         )
         scores = {
-            name: _validation.Bins(
-                np.asarray(bins["edges"], dtype=np.float64),
-                np.asarray(bins["counts"], dtype=np.float64),
-            )
+            name: _bins(bins)
             for name, bins in record["histograms"].items()
             if bins and bins["counts"]
         }
@@ -188,6 +186,18 @@ def _judge(
         kept="".join(c for c in kept[:300] if c.isprintable()),
     )
     return examples, metrics, answer
+
+
+def _bins(told: Mapping[str, Any]) -> _validation.Bins:
+    """A histogram that a site told; ValueError if it is none."""
+    edges = np.asarray(told["edges"], dtype=np.float64)
+    counts = np.asarray(told["counts"], dtype=np.float64)
+    sound = edges.ndim == counts.ndim == 1 and len(edges) == len(counts) + 1 <= _MOST_EDGES
+    if not sound or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any():
+        raise ValueError("no histogram")
+    if not np.isfinite(counts).all() or (counts < 0).any():
+        raise ValueError("no counts")
+    return _validation.Bins(edges, counts)
 
 
 def _models(measures: Mapping[str, Any]) -> list[str]:

@@ -126,6 +126,7 @@ class Trainer:
             on_progress=report,
             local=_local(order, engine.local.size),
             secret=self._secret_of(order) if study.privacy else None,
+            keep=Path(order["bookmark"]) if order.get("bookmark") else None,
         )
         work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
         if trained.local.size:
