@@ -302,16 +302,21 @@ def _start() -> None:
 
 
 def _first_step(folder: Path) -> tuple[float, float]:
-    study = {
-        "id": "start",
-        "data": "siim_isic_128",
-        "model": "resnet18",
-        "rounds": 1,
-        "training": {"batch": 8},
-    }
+    from fedtui import study as studies
+
+    study = studies.Study(
+        id="start",
+        purpose="a benchmark",
+        sites=("site",),
+        data="siim_isic_128",
+        model="resnet18",
+        rounds=1,
+        normalisation="none",
+        training={"batch": 8},
+    )
     order = {
         "do": "prepare",
-        "study": json.dumps(study),
+        "study": studies.canonical(study).decode(),
         "source": {"path": str(folder / "isic"), "part": "all"},
         "normalisation": None,
         "initial": True,
