@@ -225,6 +225,7 @@ class SiteClient(NumPyClient):
             "output": str(self._work.output(task.key)),
             "local": _path(self._work.local_before(task.key)),
             "keep": str(self._work.local(task.key)),
+            "bookmark": str(self._work.bookmark(task.key)),
             "question": question,
             "cohorts": str(self._cohorts),
             "answered": self._ledger.admit(task.key, task.study, question) if private else 0,

@@ -5,6 +5,7 @@ It reads one JSON order a line on stdin and writes JSON lines on stdout: any num
 ends with its agent: when stdin closes, whatever it is doing.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import hmac
@@ -26,7 +27,7 @@ from datasets import DataError
 from datasets._splits import sealed
 from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
-from fedtui.errors import OperatorError, RunError
+from fedtui.errors import OperatorError, RunError, storage
 from fedtui.flower import access, attack, crash, judging, vectors, work
 from fedtui.study import Study
 from models import ModelError
@@ -372,6 +373,8 @@ def _say(out: TextIO, **message: Any) -> None:
 
 def _translated(error: Exception) -> OperatorError:
     """The error in an operator's words; the text of an unforeseen one could quote a value."""
+    if (trouble := storage(error)) is not None:
+        return trouble
     if isinstance(error, OperatorError):
         return error
     if isinstance(error, DataError):
@@ -426,7 +429,8 @@ def main() -> None:
                 )
             _say(out, done={**done, "loaded": trainer.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
-            sys.stderr.write(_traced(error) + "\n")
+            with contextlib.suppress(OSError):  # a full disk
+                sys.stderr.write(_traced(error) + "\n")
             _say(out, failed=_translated(error).to_json())
 
 

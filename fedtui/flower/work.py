@@ -83,6 +83,10 @@ class Work:
         """Where the trainer leaves what this site keeps for itself, float32 bytes."""
         return self._folder / key.run / f"{key.round:05d}-local"
 
+    def bookmark(self, key: Key) -> Path:
+        """Where the trainer keeps how far a long round is; gone when it is done."""
+        return self._folder / f"{key}.mid"
+
     def local_before(self, key: Key) -> Path | None:
         """What this site kept the last time it trained, or None; evaluation follows training."""
         last = key.round - 1 if key.phase == "train" else key.round
