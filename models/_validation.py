@@ -20,7 +20,6 @@ from models._metrics import Floats, Labels
 Rows = NDArray[np.int64]
 Scored = dict[str, float | None]
 
-HIGHER_IS_BETTER = ("auroc", "auprc", "accuracy", "balanced_accuracy", "sensitivity")
 _MANY = 5000  # examples; from there on a draw costs milliseconds and the draws agree anyway
 _FEW_DRAWS = 200
 _NOT_MEASURED = "not measured"

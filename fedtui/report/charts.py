@@ -1,6 +1,7 @@
 """Charts as inline SVG: no script and no file from elsewhere, colours from the page's style."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from fedtui.report.comparison import Estimate
@@ -73,10 +74,9 @@ def lines(series: Mapping[str, Sequence[tuple[int, float]]], *, title: str, axis
         return bottom - (value - low) / (high - low) * (bottom - top)
 
     parts = []
-    for step in range(_TICKS + 1):
-        value = low + (high - low) * step / _TICKS
+    for value, shown in _ticks(low, high):
         parts.append(_line(left, y(value), right, y(value), "grid"))
-        parts.append(_words(left - 8, y(value) + 4, f"{value:.3f}", "end", "muted"))
+        parts.append(_words(left - 8, y(value) + 4, shown, "end", "muted"))
     for round in sorted({first, last, *_rounds(first, last)}):
         parts.append(_words(x(round), bottom + 20, str(round), "middle", "muted"))
     names = []
@@ -105,14 +105,22 @@ def _rounds(first: int, last: int) -> range:
     return range(first, last + 1, step)
 
 
-def _grid(low: float, high: float, x: object, bottom: float) -> str:
-    assert callable(x)
+def _grid(low: float, high: float, x: Callable[[float], float], bottom: float) -> str:
     parts = []
-    for step in range(_TICKS + 1):
-        value = low + (high - low) * step / _TICKS
+    for value, shown in _ticks(low, high):
         parts.append(_line(x(value), 8, x(value), bottom, "grid"))
-        parts.append(_words(x(value), bottom + 18, f"{value:.2f}", "middle", "muted"))
+        parts.append(_words(x(value), bottom + 18, shown, "middle", "muted"))
     return "".join(parts)
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Round numbers from low to high, about five, as they are printed."""
+    power = math.floor(math.log10((high - low) / _TICKS))
+    step = next(s for s in (10**power * k for k in (1, 2, 5, 10)) if (high - low) / s <= _TICKS + 1)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    values = [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [(value, f"{value + 0.0:.{digits}f}") for value in values]
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
