@@ -66,6 +66,27 @@ def test_a_demo_on_real_hospitals_has_four(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_demo_of_a_whole_study_is_agreed_on_run_and_judged(tmp_path: Path) -> None:
+    folder = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"), "heart_disease")
+    if not folder.is_dir():
+        pytest.skip(f"the UCI files are not in {folder}; set FEDTUI_SHARED_DATA")
+
+    words = ["demo", "--json", "--study", "heart_disease", "--path", str(folder), "--rounds", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fedtui.cli", *words, "--home", str(tmp_path / "f")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {row["site"] for row in found["own"]} == {"sahlgrenska", "halland", "skane", "orebro"}
+    assert found["outcome"] == "completed"
+    assert done.stderr.count("approves for") == 4
+    assert done.stderr.count("leakage gate at") == 4
+    assert "<html" in (tmp_path / "f" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # two trainers compile a network beside each other
 def test_a_demo_on_images_trains_a_network(tmp_path: Path) -> None:
     datasets.synthesise(

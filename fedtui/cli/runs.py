@@ -134,13 +134,24 @@ def demo(
         Path | None, typer.Option("--home", metavar="DIR", help="Where; default temporary.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the temporary homes.")] = False,
+    study: Annotated[
+        str,
+        typer.Option(help="Of these data a whole study: agreed on, run, validated, audited."),
+    ] = "",
     json_: JsonOption = False,
 ) -> None:
     """Run a whole federation on this machine: real processes, keys, TLS and training."""
     from fedtui import demo as demonstration
 
     plan = demonstration.Plan(
-        rounds=rounds, sites=sites_, data=data, path=path, seed=seed, home=home, keep=keep
+        rounds=rounds,
+        sites=sites_,
+        data=study or data,
+        path=path,
+        seed=seed,
+        home=home,
+        keep=keep,
+        agreed=bool(study),
     )
     screen = None
     if not (headless or json_) and sys.stdin.isatty() and sys.stdout.isatty():

@@ -11,8 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
+from typing import TypeVar
 
 from fedtui import events, journal, operations
+from fedtui.demo import _study
 from fedtui.demo._federation import Federation, federation
 from fedtui.demo._plans import Plan, settled
 from fedtui.demo._telling import (
@@ -33,6 +36,7 @@ from fedtui.site import Home
 
 __all__ = ["Plan", "show"]
 
+T = TypeVar("T")
 _NEWS_SECONDS = 10.0  # sites hear the news once a second
 
 
@@ -47,6 +51,8 @@ def show(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None = None
         OperatorError: what kept it from running; everything is cleaned up.
     """
     plan = settled(plan)
+    if plan.agreed:
+        return _show_study(plan, json_=json_, screen=screen)
     if not json_:
         announce(plan)
     with _terminable(), federation(plan) as made:
@@ -57,8 +63,9 @@ def show(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None = None
             else:
                 teller.hold()
                 runs: Future[tuple[dict[str, RoundEnded], RunProgress]] = Future()
+                work = partial(_carry_out_all, made, teller)
                 # A daemon, since leaving the demo must not wait for its runs.
-                threading.Thread(target=_into, args=(runs, made, teller), daemon=True).start()
+                threading.Thread(target=_fulfil, args=(runs, work), daemon=True).start()
                 if code := screen(list(made.homes.values())[-1]):
                     raise SystemExit(code)
                 teller.release()
@@ -68,6 +75,37 @@ def show(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None = None
             print(json.dumps({"schema": 1, "summary": summary(made, outcome, plan)}))  # noqa: T201
         else:
             print(table(made, outcome, plan))  # noqa: T201
+    return 0
+
+
+def _show_study(plan: Plan, *, json_: bool, screen: Callable[[Home], int] | None) -> int:
+    """The whole way of a study; the dashboard, if wanted, shows it from the last hospital."""
+    with _terminable(), federation(plan) as made:
+        teller = JsonTeller() if json_ else PlainTeller(made, plan)
+        say = _study.narrate if screen is None else lambda _: None
+        report = plan.home / "report.html" if plan.home is not None else None
+
+        def work() -> tuple[RunProgress, list[str]]:
+            _study.agree(made, say)
+            run = carry_out(made, "", teller)
+            return run, _study.judge(made, run.run, say, to=report)
+
+        with contextlib.closing(teller):
+            if screen is None:
+                run, lines = work()
+            else:
+                teller.hold()
+                done: Future[tuple[RunProgress, list[str]]] = Future()
+                threading.Thread(target=_fulfil, args=(done, work), daemon=True).start()
+                if code := screen(list(made.homes.values())[-1]):
+                    raise SystemExit(code)
+                teller.release()
+                run, lines = done.result()
+        if json_:
+            found = operations.compare(made.coordinator, run.run)
+            print(json.dumps({"schema": 1, **operations.comparison_document(found)}))  # noqa: T201
+        else:
+            print("\n".join(["", *lines]))  # noqa: T201
     return 0
 
 
@@ -103,13 +141,11 @@ def _await_end(home: Home, run: str) -> None:
             return
 
 
-def _into(
-    runs: Future[tuple[dict[str, RoundEnded], RunProgress]], made: Federation, teller: "Teller"
-) -> None:
+def _fulfil(promise: Future[T], work: Callable[[], T]) -> None:
     try:
-        runs.set_result(_carry_out_all(made, teller))
+        promise.set_result(work())
     except Exception as error:  # handed to the thread that asks for the result
-        runs.set_exception(error)
+        promise.set_exception(error)
 
 
 def _carry_out_all(made: Federation, teller: "Teller") -> tuple[dict[str, RoundEnded], RunProgress]:

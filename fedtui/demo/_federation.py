@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedtui import operations, processes
 from fedtui.demo._plans import SHOWS, SITES, Plan, make_up
 from fedtui.site import Home
-from fedtui.study import Study
+from fedtui.study import Study, Validation
 
 
 @dataclass(kw_only=True)
@@ -66,8 +67,21 @@ def _study(plan: Plan) -> Study:
         data=SHOWS[plan.data].offers,
         rounds=plan.rounds,
         seed=plan.seed,
-        **SHOWS[plan.data].study,
+        **(_agreed(plan) if plan.agreed else SHOWS[plan.data].study),
     )
+
+
+def _agreed(plan: Plan) -> dict[str, Any]:
+    """What a study on patients' data has beside a rehearsal."""
+    usual = SHOWS[plan.data].study
+    return {
+        **usual,
+        "training": {**usual["training"], "batch": 32},  # the leakage gate stops smaller ones
+        "legal_basis": "a demonstration on published data; none is needed",
+        "cohort": "Everybody in the data set.",
+        "approvers": {name: f"Dr {name.capitalize()}" for name in SITES[: plan.sites]},
+        "validation": Validation(subgroups=("sex",)),
+    }
 
 
 def _create(made: Federation, plan: Plan) -> None:
@@ -78,7 +92,7 @@ def _create(made: Federation, plan: Plan) -> None:
         source: dict[str, str | bool] = {"part": show.share(made.data, place, plan.sites)}
         if made.data is not None:
             # Public: one operator on one machine, so nobody has to approve.
-            source |= {"path": str(made.data.absolute()), "public": True}
+            source |= {"path": str(made.data.absolute()), "public": not plan.agreed}
         operations.create(
             home,
             name,

@@ -19,6 +19,8 @@ class Plan:
         sites: Hospitals; 0 likewise.
         path: Where the data lie; None for bundled ones, and to make some up where none are.
         home: Folder for the sites' homes, default temporary.
+        agreed: Whether the data are treated as patients' are: the hospitals approve of the study
+            first, and judge the model afterwards.
     """
 
     rounds: int = 0
@@ -28,6 +30,7 @@ class Plan:
     seed: int = 0
     home: Path | None = None
     keep: bool = False
+    agreed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
