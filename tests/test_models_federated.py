@@ -122,3 +122,29 @@ def test_four_hospitals_together_match_their_pooled_patients() -> None:
 
     assert np.mean(together) >= 0.88  # .899 ± .016 when first measured
     assert np.mean(together) == pytest.approx(np.mean(pooled), abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["gru", "transformer"])
+def test_two_icus_learn_from_hours_together(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDTUI_CACHE", str(tmp_path / "cache"))
+    datasets.synthesise("mimic_iv", tmp_path / "mimic", rows=1200)
+    everyone, *sites = (
+        datasets.load("mimic_iv_series", path=tmp_path / "mimic", part=part)
+        for part in ("all", "1/2", "2/2")
+    )
+
+    metrics = federate(
+        sites,
+        everyone,
+        model=model,
+        training=Training(optimizer="adamw", learning_rate=2e-3, weight_decay=0.01),
+        rounds=6,
+        seed=0,
+        normalisation=scale(sites),
+    )
+
+    # .795 and .802 when first measured, on 27 positives of 215.
+    assert (metrics["auroc"] or 0) >= 0.72
