@@ -49,6 +49,7 @@ def test_a_local_model_is_what_the_federation_would_make_of_one_site_bit_for_bit
     assert rows[COORDINATOR].difference.value != 0.0
 
 
+@pytest.mark.slow
 def test_a_validation_goes_on_after_every_process_was_killed(
     pair: Federation, tmp_path: Path
 ) -> None:
