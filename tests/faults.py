@@ -11,6 +11,7 @@ invariants (``tests.invariants``), not just that it ended.
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import random
@@ -26,9 +27,10 @@ from fedtui import events, operations, orders, processes
 from fedtui.errors import OperatorError
 from fedtui.site import Home
 from fedtui.study import Study
+from tests import faulty, invariants
 from tests import federation as fed
-from tests import invariants
-from tests.federation import COORDINATOR, SITE, Federation, Proxy, until
+from tests.faulty import Host
+from tests.federation import COORDINATOR, SITE, Federation, Proxy, records, until
 from tests.terminal import Terminal
 
 ROUNDS = 12
@@ -46,10 +48,15 @@ class Operation:
 
 @dataclass
 class Bench:
-    """A warm federation, one site behind a line that can be cut, and what was done to it."""
+    """A warm federation, one site behind a line that can be cut, and what was done to it.
+
+    Attributes:
+        hosts: Whose disk and clock can be broken, by home; empty without a C compiler.
+    """
 
     made: Federation
     proxy: Proxy
+    hosts: dict[str, Host] = field(default_factory=dict)
     weights: bytes = b""
     numbers: list[events.RoundEnded] = field(default_factory=list)
     history: list[Operation] = field(default_factory=list)
@@ -130,8 +137,13 @@ class Bench:
                         os.kill(pid, signal.SIGKILL)
             assert time.monotonic() < end, "something does not die"
             time.sleep(0.05)
-        operations.up(home)
+        with self.hosts[home.path.name].within() if self.hosts else contextlib.nullcontext():
+            operations.up(home)
         self.note("up", home.path.name)
+
+    def told(self, home: Home, wanted: Callable[[events.Event], bool], after: int) -> None:
+        """Wait until a home's journal, written after position ``after``, says so."""
+        until(home, wanted, after=after, seconds=60)
 
 
 Act = Callable[[Bench, random.Random], None]
@@ -144,6 +156,7 @@ class Scenario:
     Attributes:
         equal: Whether the model must be the undisturbed one, bit for bit.
         repeats: How often in its tier, each with another seed.
+        breaks_hosts: Whether it breaks disks or clocks, which needs a C compiler.
     """
 
     name: str
@@ -152,17 +165,22 @@ class Scenario:
     equal: bool = True
     repeats: int = 1
     study: Study = STUDY
+    breaks_hosts: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(*, tier: int, repeats: int = 1, study: Study = STUDY) -> Callable[[Act], Act]:
+def scenario(
+    *, tier: int, repeats: int = 1, study: Study = STUDY, breaks_hosts: bool = False
+) -> Callable[[Act], Act]:
     """Register a function under its own name."""
 
     def add(act: Act) -> Act:
         name = act.__name__.replace("_", "-")
-        SCENARIOS[name] = Scenario(name=name, tier=tier, act=act, repeats=repeats, study=study)
+        SCENARIOS[name] = Scenario(
+            name=name, tier=tier, act=act, repeats=repeats, study=study, breaks_hosts=breaks_hosts
+        )
         return act
 
     return add
@@ -229,6 +247,69 @@ def a_second_start_is_no_second_agent(bench: Bench, chance: random.Random) -> No
     with contextlib.suppress(OperatorError):
         operations.up(bench.site)
     assert bench.pid(bench.site, "agent") == before
+
+
+@scenario(tier=1, breaks_hosts=True)
+def the_sites_disk_is_full(bench: Bench, chance: random.Random) -> None:
+    """Both screens say so while it is; then it goes on by itself."""
+    moment(bench, chance)
+    here, there = fed.head(bench.coordinator), fed.head(bench.site)
+    bench.note("disk full", SITE)
+    bench.hosts[SITE].fill()
+    bench.told(
+        bench.coordinator,
+        lambda e: isinstance(e, events.SitesAwaited) and any("disk" in c for c in e.causes),
+        here,
+    )
+    assert orders.order(bench.site, "agent", "status")["storage"]
+    bench.hosts[SITE].mend()
+    bench.note("disk writes again", SITE)
+    bench.told(bench.site, lambda e: isinstance(e, events.StorageAwaited), there)
+
+
+@scenario(tier=1, breaks_hosts=True)
+def the_coordinators_disk_is_full(bench: Bench, chance: random.Random) -> None:
+    moment(bench, chance)
+    here, there = fed.head(bench.coordinator), fed.head(bench.site)
+    bench.note("disk full", COORDINATOR)
+    bench.hosts[COORDINATOR].fill()
+    bench.told(
+        bench.site, lambda e: isinstance(e, events.LinkChanged) and e.code == "storage", there
+    )
+    bench.hosts[COORDINATOR].mend()
+    bench.note("disk writes again", COORDINATOR)
+    bench.told(bench.coordinator, lambda e: isinstance(e, events.StorageAwaited), here)
+
+
+@scenario(tier=1, repeats=2, breaks_hosts=True)
+def every_nth_write_fails(bench: Bench, chance: random.Random) -> None:
+    """At one host and then at the other, with n drawn, for a few seconds of a run."""
+    for number, name in enumerate((SITE, COORDINATOR)):
+        bench.round(1 + 4 * number)
+        every, code = chance.randint(2, 40), chance.choice((errno.EIO, errno.ENOSPC))
+        bench.note(f"each {every}. write fails with {errno.errorcode[code]}", name)
+        bench.hosts[name].fail(every, code)
+        time.sleep(5.0)
+        bench.hosts[name].mend()
+        bench.note("disk writes again", name)
+
+
+@scenario(tier=1, repeats=2, breaks_hosts=True)
+def a_clock_jumps(bench: Bench, chance: random.Random) -> None:
+    """Ten minutes ahead or back, at the site and then at the coordinator; the site says so."""
+    for number, name in enumerate((SITE, COORDINATOR)):
+        bench.round(1 + 4 * number)
+        seconds = chance.choice((600, -600))
+        after = fed.head(bench.site)
+        bench.note(f"clock jumps by {seconds} s", name)
+        bench.hosts[name].jump(seconds)
+        bench.told(
+            bench.site,
+            lambda e: isinstance(e, events.LinkChanged) and e.code in ("clock", "stale"),
+            after,
+        )
+        bench.hosts[name].mend()
+        bench.note("clock is right", name)
 
 
 def _kill_at_ten_moments(home: str, process: str) -> Act:
@@ -310,11 +391,17 @@ def prepared() -> Iterator[Bench]:
     proxy = Proxy(port)
     try:
         with fed.homes(COORDINATOR, SITE, port=port, dial=f"127.0.0.1:{proxy.port}") as made:
+            hosts: dict[str, Host] = {}
+            if not faulty.MISSING:
+                library = faulty.compiled(made.folder)
+                for name, home in made.homes.items():
+                    hosts[name] = Host(library, made.folder / f"{name}.faults", home.path)
             for name in made.homes:
-                made.up(name)
+                with hosts[name].within() if hosts else contextlib.nullcontext():
+                    made.up(name)
             for name in made.homes:
                 made.linked(name)
-            bench = Bench(made, proxy)
+            bench = Bench(made, proxy, hosts)
             ended = made.run(STUDY)
             bench.weights = fed.weights(ended)
             bench.numbers = invariants.numbers(made.coordinator, ended.run)
@@ -326,6 +413,8 @@ def prepared() -> Iterator[Bench]:
 def carry_out(bench: Bench, one: Scenario, seed: int) -> list[str]:
     """Run a scenario; returns what does not hold, empty when all does."""
     bench.history, bench.began = [], time.monotonic()
+    for host in bench.hosts.values():
+        host.mend()
     bench.run = bench.made.start(one.study)
     broken: list[str] = []
     try:
@@ -334,6 +423,8 @@ def carry_out(bench: Bench, one: Scenario, seed: int) -> list[str]:
         ended = bench.made.ended(bench.run, seconds=patience)
     except Exception as error:  # the runner's boundary: told as what does not hold
         traceback.print_exc()
+        for host in bench.hosts.values():
+            host.mend()
         bench.made.idle()
         return [f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"]
     usual = one.study == STUDY
@@ -343,6 +434,14 @@ def carry_out(bench: Bench, one: Scenario, seed: int) -> list[str]:
         weights=bench.weights if usual and one.equal else None,
         rounds=bench.numbers if usual and one.equal else None,
     )
+    if broken:
+        broken += [
+            f"said: {record.event.sentence}"
+            for home in bench.made.homes.values()
+            for record, _ in records(
+                home, events.AnswerRefused, events.WorkFailed, events.RunResumed, run=bench.run
+            )
+        ]
     return broken
 
 
@@ -360,6 +459,9 @@ def main() -> int:
     failures = 0
     with prepared() as bench:
         for one in chosen:
+            if one.breaks_hosts and not bench.hosts:
+                print(f"{one.name:<46} SKIPPED: {faulty.MISSING}")
+                continue
             for seed in range(asked.seed, asked.seed + (1 if asked.only else one.repeats)):
                 broken = carry_out(bench, one, seed)
                 failures += bool(broken)

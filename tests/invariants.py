@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from fedtui import errors, events, journal, keys
@@ -42,8 +42,22 @@ def broken(
     ]
     if weights is not None and ended.outcome == "completed" and fed.weights(ended) != weights:
         told.append("I7: the model is not the undisturbed one")
-    if rounds is not None and numbers(made.coordinator, run) != rounds:
-        told.append("I7: the rounds' numbers are not the undisturbed ones")
+    if rounds is not None:
+        told += _differences(numbers(made.coordinator, run), rounds)
+    return told
+
+
+def _differences(found: list[events.RoundEnded], rounds: list[events.RoundEnded]) -> list[str]:
+    """I7: which round's numbers are not the undisturbed ones, and which of them."""
+    told = [] if len(found) == len(rounds) else [f"I7: {len(found)} rounds, not {len(rounds)}"]
+    for one, other in zip(found, rounds, strict=False):
+        differing = [
+            f"{f.name} {getattr(one, f.name)} for {getattr(other, f.name)}"
+            for f in fields(one)
+            if getattr(one, f.name) != getattr(other, f.name)
+        ]
+        if differing:
+            told.append(f"I7: round {other.round} is not the undisturbed one: {differing[0]}")
     return told
 
 

@@ -5,6 +5,7 @@ anything goes wrong it attaches again and the coordinator re-issues what is miss
 thread reports progress and takes over the federation's news, once a second, meanwhile.
 """
 
+import contextlib
 import logging
 import os
 import secrets
@@ -21,7 +22,13 @@ from flwr.app import Context, Message, RecordDict
 
 from fedtui import __version__, checks, events, keys, orders, processes, site
 from fedtui import study as studies
-from fedtui.errors import NetworkError, OperatorError, TrustError, UsageError
+from fedtui.errors import (
+    NetworkError,
+    OperatorError,
+    TrustError,
+    UsageError,
+    storage,
+)
 from fedtui.flower import continuity, crash, probing, validation
 from fedtui.flower.auditing import Audits
 from fedtui.flower.belonging import Belonging
@@ -46,6 +53,7 @@ from fedtui.study import PROTOCOL
 from fedtui.transport import LinkError
 
 REPORT_SECONDS = 1.0
+STORAGE_SECONDS = 1.0  # between two tries over a disk that is full
 CHECK_SECONDS = 6.0  # while a run is under way: a link that goes bad is named within 10 s
 IDLE_CHECK_SECONDS = 120.0
 REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
@@ -63,7 +71,10 @@ class Agent:
         membership = site.load_membership(home)
         key = keys.load_private(home.keys / "node.key")
         self._lock = Lock(home, "agent")
-        self._journal = Journal(home.journal, source="agent")
+        self._journal = Journal(home.journal, source="agent", patient=True)
+        # Of the report thread, which tells the coordinator that the other one waits for the disk.
+        self._news = Journal(home.journal, source="agent")
+        self._storage = ""  # what the disk says while something here cannot be written
         self._link = Link(membership, site=self._site.name, key=key)
         self._node = Node(membership, key)
         self._work = Work(home.work)
@@ -307,7 +318,7 @@ class Agent:
             run_config={},
         )
         try:
-            return self._app(message, context)
+            return self._stored(lambda: self._app(message, context))
         except OperatorError as error:
             self._append(
                 events.WorkFailed(
@@ -319,6 +330,24 @@ class Agent:
                 )
             )
             return self._exit.failure(error, reply_to=message)
+
+    def _stored(self, work: Callable[[], Message]) -> Message:
+        """Have ``work`` done, again and again for as long as the disk does not take it."""
+        began = time.monotonic()
+        while True:
+            try:
+                reply = work()
+                break
+            except (OperatorError, OSError) as error:
+                if (trouble := storage(error)) is None:
+                    raise
+                self._storage = str(trouble)
+            time.sleep(STORAGE_SECONDS)
+        if self._storage:
+            cause, self._storage = self._storage, ""
+            seconds = round(time.monotonic() - began, 1)
+            self._append(events.StorageAwaited(process="agent", seconds=seconds, cause=cause))
+        return reply
 
     def _client(self, assignment: Assignment) -> SiteClient:
         here = site.load(self._home)  # read anew: an operator may have mended it
@@ -348,7 +377,7 @@ class Agent:
                 self._health.reported(error)
             except RevokedError as error:
                 self._revoked(error)
-            except OperatorError:  # the link thread meets and names it
+            except (OperatorError, OSError):  # the link thread meets and names it
                 continue
 
     def _report(self) -> None:
@@ -361,6 +390,7 @@ class Agent:
             "head": self._signed_head(run) if run and not own else None,
             "progress": events.to_fields(progress) if progress else None,
             "after": None if own else self._after(),
+            "storage": bool(self._trouble),
         }
         checked = self._journal.own(("LinkChecked",), self._told)
         if checked:
@@ -380,7 +410,7 @@ class Agent:
                 return
         if news := list(_news(answer.get("news"))):
             self._from = None
-            self._journal.append_all(news)
+            self._news.append_all(news)
             if self._bench.pid is None and any(self._concerns_us(event) for event, _ in news):
                 self._bench.warm()  # the work follows
 
@@ -406,7 +436,8 @@ class Agent:
             if quiet and idle < IDLE_CHECK_SECONDS:
                 continue
             idle = 0.0
-            findings.record(self._home, checks.cheap(home=self._home), self._journal)
+            with contextlib.suppress(OSError):  # a check's own probe on a full disk
+                findings.record(self._home, checks.cheap(home=self._home), self._journal)
 
     def _concerns_us(self, event: events.Event) -> bool:
         asked = (events.RunSubmitted, events.PhaseStarted)
@@ -451,9 +482,14 @@ class Agent:
             os.kill(os.getpid(), signal.SIGTERM)
         return pause
 
+    @property
+    def _trouble(self) -> str:
+        return self._journal.trouble or self._storage
+
     def _status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
+            "storage": self._trouble,
             "trainer": self._bench.pid,
             "link": "up" if self._health.code == "" else self._health.code or "starting",
             **self._state,

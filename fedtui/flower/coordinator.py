@@ -4,6 +4,7 @@ Everything that must last is on disk: roster, runs, checkpoints, journal. After 
 finds unfinished runs in its journal and goes on with them by itself, under the same run id.
 """
 
+import contextlib
 import gc
 import logging
 import os
@@ -20,7 +21,7 @@ from typing import Any
 import uvicorn
 
 from fedtui import __version__, events, keys, orders, processes, site
-from fedtui.errors import NetworkError
+from fedtui.errors import NetworkError, StorageError
 from fedtui.flower.enrolment import Enrolment
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import Gate
@@ -42,9 +43,11 @@ class Coordinator:
         self._home = home
         self._site = site.load(home)
         self._lock = Lock(home, "coordinator")
-        self._journal = Journal(home.journal, source="coordinator")
+        self._journal = Journal(home.journal, source="coordinator", patient=True)
+        # Of what answers sites: they hear that the disk is full, and are not left to wait.
+        answering = Journal(home.journal, source="coordinator")
         self._fleet, self._gate = Fleet(), Gate()
-        self._presence = Presence(self._journal)
+        self._presence = Presence(answering)
         self._enrolment = Enrolment(
             home, self._journal, self._fleet, self._gate, name=self._site.name
         )
@@ -61,7 +64,7 @@ class Coordinator:
             studies=self._studies,
             fleet=self._fleet,
             presence=self._presence,
-            journal=self._journal,
+            journal=answering,
             site=self._site.name,
             key=lambda: keys.load_private(home.keys / "node.key").public_key(),
             epoch=secrets.token_hex(8),
@@ -121,13 +124,15 @@ class Coordinator:
     def _watch(self) -> None:
         while True:
             time.sleep(1.0)
-            self._presence.watch()
-            self._renewal.watch()
-            self._enrolment.watch()
+            with contextlib.suppress(StorageError):  # seen again in a second
+                self._presence.watch()
+                self._renewal.watch()
+                self._enrolment.watch()
 
     def _status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
+            "storage": self._journal.trouble,
             "sites": {
                 name: {
                     "here": self._presence.here(name),

@@ -149,7 +149,7 @@ class DirectGrid(Grid):
         self._journal.append(
             events.PhaseStarted(run=self._run, round=round, phase=phase, sites=tuple(contents))
         )
-        began = warned = time.monotonic()
+        began = time.monotonic()
         waiting: dict[str, _Question] = {}
         for site, content in contents.items():
             attached = self._presence.attached(site)
@@ -158,7 +158,19 @@ class DirectGrid(Grid):
         crash.point("coordinator.evaluating" if phase == "evaluate" else "coordinator.asked", round)
         self.replies = {}
         self._asked, self._needed = len(contents), self._quorum.needed(len(contents))
-        late = False
+        try:
+            self._collect(waiting, began, round, phase)
+        finally:  # also where a full disk ends the exchange, to ask anew
+            for question in waiting.values():
+                self._fleet.forget(question.ids)
+        self._enough(round, phase)
+        return self.replies
+
+    def _collect(
+        self, waiting: dict[str, _Question], began: float, round: int, phase: Phase
+    ) -> None:
+        """Take answers until none is outstanding, or the deadline ends the waiting."""
+        warned, late = began, False
         while waiting:
             self._fleet.wait(_LOOK_SECONDS)
             self._obey()
@@ -172,21 +184,19 @@ class DirectGrid(Grid):
                 elif self._lost(site, question):
                     self._send(site, question)
             now = time.monotonic()
-            silent = tuple(site for site in waiting if not self._presence.here(site))
+            here, trouble = self._presence.here, self._presence.trouble
+            silent = tuple(site for site in waiting if not here(site) or trouble(site))
             if silent and now - warned > (_AWAITED_SECONDS if late else 5.0):
                 warned, late = now, True
                 self._journal.append(
                     events.SitesAwaited(
                         run=self._run, round=round, phase=phase, sites=silent,
                         seconds=round_to_tenth(now - began),
+                        causes=tuple(f"{s}: {trouble(s)}" for s in silent if trouble(s)),
                     )
                 )  # fmt: skip
             if now - began > self._quorum.deadline_seconds and self._give_up(waiting, round, phase):
-                break
-        for question in waiting.values():
-            self._fleet.forget(question.ids)
-        self._enough(round, phase)
-        return self.replies
+                return
 
     def _enough(self, round: int, phase: Phase) -> None:
         if len(self.replies) < self._needed:

@@ -15,6 +15,7 @@ class _Seen:
     heard: float = float("-inf")
     attached: int = 0
     here: bool = False
+    trouble: str = ""
 
 
 class Presence:
@@ -25,15 +26,22 @@ class Presence:
         self._seen: dict[str, _Seen] = {}
         self._lock = threading.Lock()
 
-    def hear(self, site: str, *, attached: bool = False) -> None:
-        """A signed request of ``site`` came through."""
+    def hear(self, site: str, *, attached: bool = False, trouble: str | None = None) -> None:
+        """A signed request of ``site`` came through; it says what keeps it from work, if that."""
         with self._lock:
             seen = self._seen.setdefault(site, _Seen())
             seen.heard = time.monotonic()
             seen.attached += attached
-            came, seen.here = not seen.here, True
-        if came:
-            self._journal.append(events.SiteSeen(site=site, here=True))
+            seen.trouble = seen.trouble if trouble is None else trouble
+            if not seen.here:  # written first: a full disk must not lose that it came
+                self._journal.append(events.SiteSeen(site=site, here=True))
+                seen.here = True
+
+    def trouble(self, site: str) -> str:
+        """What keeps a site from its work, as it says itself; empty if nothing does."""
+        with self._lock:
+            seen = self._seen.get(site)
+            return "" if seen is None else seen.trouble
 
     def here(self, site: str) -> bool:
         """Whether ``site`` was heard within the last 5 s."""
@@ -62,6 +70,5 @@ class Presence:
                 if seen.here and time.monotonic() - seen.heard >= SILENT_SECONDS
             ]
             for site in gone:
+                self._journal.append(events.SiteSeen(site=site, here=False))
                 self._seen[site].here = False
-        for site in gone:
-            self._journal.append(events.SiteSeen(site=site, here=False))

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fedtui import __version__, events, keys
+from fedtui.errors import StorageError
 from fedtui.flower import continuity
 from fedtui.flower.continuity import Continuity, newest_heads
 from fedtui.flower.enrolment import Enrolment
@@ -180,7 +181,8 @@ class Routes:
             self._ring(site)
 
     def _report(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
-        self._presence.hear(site)
+        full = body.get("storage") is True
+        self._presence.hear(site, trouble="its disk is full" if full else "")
         progress = body.get("progress")
         if progress and site != self._site:  # our own agent writes into this very journal
             event = events.accept(progress)
@@ -245,6 +247,8 @@ class Routes:
                 return _denied(denied)
             except _MALFORMED:
                 return JSONResponse({"error": "malformed"}, status_code=400)
+            except StorageError:
+                return JSONResponse({"error": "storage"}, status_code=507)
 
         return endpoint
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from safetensors import SafetensorError
 
 import datasets
 import models
 from fedtui import events, keys
 from fedtui import study as studies
-from fedtui.errors import BusyError, OperatorError, UsageError
+from fedtui.errors import BusyError, OperatorError, UsageError, storage
 from fedtui.flower import arrays, checkpoints, interop, matrix, preparation, rules, vectors
 from fedtui.flower.checkpoints import Checkpoint
 from fedtui.flower.fleet import Fleet
@@ -38,6 +39,7 @@ from fedtui.site import Home
 from fedtui.study import Study
 from models import Manifest
 
+_STORAGE_SECONDS = (1.0, 60.0)  # between tries over a disk that is full: the first, the longest
 _OVER_FLOWER_SECONDS = 10 * 365 * 86400.0  # our own deadlines rule; Flower's never comes first
 
 
@@ -287,7 +289,7 @@ class Runs:
             withdrawn=partial(self._agreements.has_withdrawn, run.study),
         )
         try:
-            file, digest = self._federate(run, grid, resumed=resumed)
+            file, digest = self._stored(run, grid, resumed=resumed)
         except StoppedError:
             return events.RunEnded(
                 run=run.id, outcome="stopped", cause="an operator stopped it", code=1
@@ -365,6 +367,26 @@ class Runs:
             elif isinstance(event, events.ValidationEnded):
                 unfinished.pop(event.run, None)
         return list(unfinished.items())
+
+    def _stored(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
+        """Carry the run out; when the disk does not take it, go on from the last checkpoint."""
+        pause = _STORAGE_SECONDS[0]
+        while True:
+            try:
+                return self._federate(run, grid, resumed=resumed)
+            except (OperatorError, OSError, SafetensorError) as error:
+                if (trouble := storage(error)) is None:
+                    raise
+            resumed = True
+            self._journal.append(
+                events.StorageAwaited(process="coordinator", seconds=0.0, cause=str(trouble))
+            )
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                if self._control.stopped:
+                    raise StoppedError
+                time.sleep(0.2)
+            pause = min(2 * pause, _STORAGE_SECONDS[1])
 
     def _federate(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
         folder = self._folder(run.id)
