@@ -27,6 +27,7 @@ _NUMERIC = (
     "datasets/*.py", "models/*.py",
     "fedtui/flower/strategy.py", "fedtui/flower/rules.py", "fedtui/flower/vectors.py",
 )  # fmt: skip
+_BESIDE = ("_leakage", "_probe", "_synth", "_report")  # no run's numbers come from these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +41,15 @@ class Quorum:
         deadline_seconds: How long a phase waits for all; with fewer, ``on_deadline`` decides.
         on_deadline: 'wait' says so and waits on; 'continue' goes on with ``minimum_sites`` or
             more, else fails; 'fail' ends the run.
+        adaptive: Whether a site that trained longer than the median of all does fewer steps in
+            the next round, down to a quarter, and weighs as much less.
     """
 
     minimum_sites: int = 1
     minimum_fraction: float = 0.0
     deadline_seconds: float = 3600.0
     on_deadline: Literal["wait", "continue", "fail"] = "wait"
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         if self.minimum_sites < 1:
@@ -181,6 +185,10 @@ class Study:
             raise ValueError("imputation, clipping: they need normalisation = 'federated'")
         if self.interop and self.imputation != "mean":
             raise ValueError("interop: stock Flower peers count nothing for medians")
+        if self.interop and self.quorum.adaptive:
+            raise ValueError("interop: stock Flower peers do all their steps; leave adaptive out")
+        if self.privacy and self.quorum.adaptive:
+            raise ValueError("privacy: its account counts on all steps; leave adaptive out")
         if self.interop and self.privacy:
             raise ValueError("interop: stock Flower peers keep no account of privacy")
 
@@ -252,6 +260,8 @@ def numeric_code() -> str:
             continue
         root = Path(spec.submodule_search_locations[0])
         for file in sorted(root.glob(rest)):
+            if file.name.startswith(_BESIDE):
+                continue
             digest.update(f"{package}/{file.relative_to(root)}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
