@@ -155,6 +155,7 @@ class Engine:
         local: Vector | None = None,
         secret: int | None = None,
         keep: Path | None = None,
+        share: float = 1.0,
     ) -> Trained:
         """The agreed epochs from ``vector``, with a new optimiser.
 
@@ -177,6 +178,7 @@ class Engine:
                 cancel out between their answers.
             keep: A file for where the round stands, written twice a minute and removed at the end.
                 One of another round, other data or another device is not read.
+            share: How much of the round's steps to do, for a site that is to keep up with others.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
@@ -197,7 +199,8 @@ class Engine:
         while True:
             bookmark = None
             if keep is not None:
-                bookmark = Bookmark(keep, self._question(vector, local, round, stream, own))
+                depends = (vector, local, round, stream, own, *([share] if share < 1 else []))
+                bookmark = Bookmark(keep, self._question(*depends))
             try:
                 work = Round(
                     bench,
@@ -209,6 +212,7 @@ class Engine:
                     tell=on_progress,
                     judge=self._validation_loss if judged else None,
                     bookmark=bookmark,
+                    share=share,
                 )
                 trained = work.run(vector, local, began)
                 if bookmark is not None:

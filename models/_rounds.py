@@ -34,7 +34,8 @@ class Trained:
         vector: float32 [parameters], finite.
         loss: Mean over all examples seen while training, in nats, without weights and penalty.
             Under record-level privacy it is not part of what is protected.
-        examples: Rows in the training split: the weight in the mean over sites.
+        examples: Rows in the training split, or as much less as fewer steps were asked for: the
+            weight in the mean over sites.
         seconds: Wall time, compilation included.
         steps: How many were made; with early stopping perhaps fewer than planned.
         local: float32 [local], what the site keeps for itself and gives to the next round.
@@ -105,6 +106,7 @@ class Round:
         judge: From parameters and the site's own part to their mean loss on the validation split,
             in nats; None where nobody asks, or there is no such split.
         bookmark: Where to go on from, and to note where the round stands; None for neither.
+        share: How much of the steps to do, more than 0 and at most 1.
     """
 
     def __init__(
@@ -119,8 +121,12 @@ class Round:
         tell: Progress | None,
         judge: Callable[[Vector, Vector], float] | None,
         bookmark: Bookmark | None = None,
+        share: float = 1.0,
     ) -> None:
         self._bench, self._x, self._round = bench, x, round
+        planned = bench.training.epochs * -(-bench.examples // bench.training.batch)
+        self._planned, self._fewer = planned, share < 1
+        self._limit = math.ceil(planned * share)
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
         self._samples = Bits("samples", secret, seed, round, stream)
@@ -147,7 +153,7 @@ class Round:
             anchor=functions.begin(vector, local).leaves if training.proximal else [],
             rate=np.float32(training.decay ** (self._round - 1)),
             before=np.int32(0),
-            steps=np.int32(training.epochs * -(-bench.examples // training.batch)),
+            steps=np.int32(self._planned),
         )
         if training.augmentation:
             variation = self._random.integers(0, 2**32, 2, dtype=np.uint32)
@@ -160,6 +166,8 @@ class Round:
                 self._best.epoch = number
             elif not self._better(state, number):
                 break
+            if self._fewer and len(self._losses) >= self._limit:
+                break
         if self._told < len(self._losses):
             self._report(len(self._losses))
         best = self._best
@@ -167,8 +175,8 @@ class Round:
             best.vector, best.local = functions.vector(state), functions.own(state)
         return Trained(
             vector=finite(best.vector, "training diverged"),
-            loss=math.fsum(self._losses) / max(sum(self._sizes), 1),
-            examples=bench.examples,
+            loss=math.fsum(self._losses) / max(sum(self._sizes[: len(self._losses)]), 1),
+            examples=max(1, round(bench.examples * self._limit / self._planned)),
             steps=len(self._losses),
             seconds=time.monotonic() - began,
             local=finite(best.local, "training diverged"),
@@ -190,7 +198,7 @@ class Round:
 
         Under a plan the next stretch's noise is drawn while the device works on this one.
         """
-        bench, steps = self._bench, int(course.steps)
+        bench, steps = self._bench, self._limit
         course = course._replace(before=np.int32(len(self._losses) - first))
         begun = self._state_of_chance(), len(self._sizes)
         order = self._order()
@@ -198,7 +206,10 @@ class Round:
         resident = jax.device_put(
             widened(order, math.lcm(bench.width, bench.pieces)), bench.by_rows
         )
-        count = self._stretch(len(order) - first)
+        last = len(order)
+        if self._fewer:
+            last = min(last, first + self._limit - len(self._losses))
+        count = self._stretch(last - first)
         bits = self._drawn(len(self._losses), count)
         while count:
             end, started = first + count, time.monotonic()
@@ -211,7 +222,7 @@ class Round:
                 np.int32(end),
                 course._replace(bits=bits),
             )
-            following = self._stretch(len(order) - end)
+            following = self._stretch(last - end)
             bits = self._drawn(len(self._losses) + count, following)
             self._losses += np.asarray(sums)[first:end].tolist()
             now = time.monotonic()
@@ -232,7 +243,7 @@ class Round:
     def _stretch(self, left: int) -> int:
         """Steps of the next call of the device, of so many that are left in the epoch."""
         room = left if self._bench.plan is None else self._bench.room
-        return min(self._bench.pace, room, left)
+        return max(0, min(self._bench.pace, room, left))
 
     def _drawn(self, step: int, count: int) -> NDArray[np.uint32]:
         """Bits of so many steps' noise, from the round's ``step`` on; nothing without a plan."""

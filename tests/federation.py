@@ -112,6 +112,26 @@ def living(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def left_over(made: "Federation") -> list[str]:
+    """What is still there of a federation that is down: processes, sockets, locks, its port."""
+    left = []
+    for process in living(made.folder):
+        with contextlib.suppress(psutil.Error):
+            left.append(f"process {process.pid}: {' '.join(process.cmdline())}")
+    left += [f"socket {path}" for path in made.folder.rglob("*.sock")]
+    for name, home in made.homes.items():
+        for process_name in processes.MODULES:
+            if pid := processes.running(home, process_name):
+                left.append(f"lock of the {process_name} of {name}, process {pid}")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", made.port))
+        except OSError:
+            left.append(f"port {made.port}")
+    return left
+
+
 @dataclass
 class Federation:
     """Homes by name; the first is the coordinator's. ``port`` is where it listens."""
@@ -172,24 +192,16 @@ class Federation:
     def close(self) -> None:
         """Stop everything, assert that nothing is left, remove the homes."""
         began = time.monotonic()
-        left: list[str] = []
         for home in self.homes.values():
             processes.stop(home)
         took = time.monotonic() - began
         until_gone = time.monotonic() + 2.0
         while living(self.folder) and time.monotonic() < until_gone:
             time.sleep(0.05)
+        left = left_over(self)
         for process in living(self.folder):
             with contextlib.suppress(psutil.Error):
-                left.append(f"process {process.pid}: {' '.join(process.cmdline())}")
                 process.kill()
-        left += [str(path) for path in self.folder.rglob("*.sock")]
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", self.port))
-            except OSError:
-                left.append(f"port {self.port}")
         chains = [journal.verify(h.journal) for h in self.homes.values() if h.journal.exists()]
         shutil.rmtree(self.folder)
         assert not left, left

@@ -1,0 +1,167 @@
+"""A slow site holds the others up no longer than the study says, and comes back."""
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtui import events, orders
+from fedtui.agreement import clauses
+from fedtui.flower.strategy import next_shares
+from fedtui.site import Home
+from fedtui.study import Quorum, Study
+from tests import federation as fed
+from tests.conftest import STRANGE
+from tests.federation import COORDINATOR, SITE, Federation, records, until
+
+DEADLINE_SECONDS = 10.0  # far above what a round takes on a busy host
+WORK = {"learning_rate": 0.1, "batch": 8, "epochs": 4}
+
+
+def trainer_of(home: Home) -> int:
+    return int(orders.order(home, "agent", "status")["trainer"])
+
+
+@contextlib.contextmanager
+def standing(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def slow(pid: int) -> Iterator[None]:
+    """The process works for a fifth of the time."""
+    over = threading.Event()
+
+    def hold() -> None:
+        while not over.is_set():
+            with standing(pid):
+                time.sleep(0.08)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def train_of(made: Federation, run: str, site: str) -> dict[int, events.AnswerReceived]:
+    """A site's taken answers to training, by round."""
+    found = records(made.coordinator, events.AnswerReceived, run=run)
+    return {e.round: e for _, e in found if (e.site, e.phase) == (site, "train")}
+
+
+def test_a_site_that_is_late_is_left_out_by_name_and_takes_part_in_the_next_round(
+    trio: Federation,
+) -> None:
+    quorum = Quorum(deadline_seconds=DEADLINE_SECONDS, on_deadline="continue")
+    pid = trainer_of(trio.homes[SITE])
+    run = trio.start(fed.study(rounds=20, quorum=quorum))
+    until(trio.coordinator, lambda e: isinstance(e, events.RoundEnded) and e.run == run)
+    with standing(pid):
+        late = until(
+            trio.coordinator,
+            lambda e: isinstance(e, events.AnswerRefused) and e.run == run,
+        ).event
+    ended = trio.ended(run)
+
+    assert ended.outcome == "completed", ended.cause
+    assert isinstance(late, events.AnswerRefused)
+    assert (late.site, late.code) == (SITE, "late")
+    assert "next round" in late.sentence
+    assert len(train_of(trio, run, COORDINATOR)) == 20
+    assert max(train_of(trio, run, SITE)) > late.round
+    # Both screens: the site that was left out reads it in its own journal.
+    until(trio.homes[SITE], lambda e: isinstance(e, events.AnswerRefused) and e.run == run)
+
+
+def test_fewer_than_the_fraction_that_a_study_wants_end_it_at_the_deadline(
+    trio: Federation,
+) -> None:
+    quorum = Quorum(minimum_fraction=0.6, deadline_seconds=3.0, on_deadline="continue")
+
+    ended = trio.run(fed.study(sites=(SITE, STRANGE), rounds=1, quorum=quorum))
+
+    assert ended.outcome == "failed"
+    assert STRANGE in ended.cause
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=2), st.floats(0.01, 1000.0), min_size=1, max_size=9
+    )
+)
+def test_shares_bring_every_site_to_the_median_or_as_near_as_a_quarter_does(
+    speeds: dict[str, float],
+) -> None:
+    shares: dict[str, float] = {}
+    for _ in range(3):  # whatever was asked last, the same whole time comes out
+        trained = {site: seconds * shares.get(site, 1.0) for site, seconds in speeds.items()}
+        shares = next_shares(trained, shares)
+
+    typical = float(np.median(list(speeds.values())))
+    for site, seconds in speeds.items():
+        share = shares.get(site, 1.0)
+        assert 0.25 <= share <= 1
+        wanted = min(seconds, max(typical, seconds / 4))
+        assert math.isclose(seconds * share, wanted, rel_tol=1e-6)
+
+
+def test_a_slow_site_does_fewer_steps_and_weighs_less_where_the_study_says_so(
+    trio: Federation,
+) -> None:
+    terms = fed.study(rounds=5, training=WORK, quorum=Quorum(adaptive=True))
+    trio.run(replace(terms, rounds=1))  # compiled before anything is timed
+
+    with slow(trainer_of(trio.homes[SITE])):
+        ended = trio.run(terms)
+
+    assert ended.outcome == "completed", ended.cause
+    taken = train_of(trio, ended.run, SITE)
+    assert taken[1].examples > max(taken[n].examples for n in (3, 4, 5))
+    assert min(answer.examples for answer in taken.values()) >= taken[1].examples / 4 - 1
+    rounds = {
+        e.round: e.examples for _, e in records(trio.coordinator, events.RoundEnded, run=ended.run)
+    }
+    others = train_of(trio, ended.run, COORDINATOR)
+    assert rounds == {n: taken[n].examples + others[n].examples for n in rounds}
+
+
+@pytest.mark.slow
+def test_two_sites_of_unequal_speed_come_closer(trio: Federation) -> None:
+    def apart(terms: Study) -> float:
+        """How many times as long the slow site trains, in the middle of the rounds after two."""
+        with slow(trainer_of(trio.homes[SITE])):
+            ended = trio.run(terms)
+        mine, other = (train_of(trio, ended.run, name) for name in (SITE, COORDINATOR))
+        return float(
+            np.median([mine[n].seconds["train"] / other[n].seconds["train"] for n in mine if n > 2])
+        )
+
+    work = {**WORK, "epochs": 100}
+    off = fed.study(rounds=6, training=work)
+    trio.run(replace(off, rounds=1))
+
+    assert apart(replace(off, quorum=Quorum(adaptive=True))) < 0.8 * apart(off)
+
+
+def test_a_study_that_adapts_says_so_and_one_with_privacy_may_not() -> None:
+    words = " ".join(clause.words for clause in clauses(fed.study(quorum=Quorum(adaptive=True))))
+    assert "fewer steps" in words
+    with pytest.raises(ValueError, match="account"):
+        fed.study(quorum=Quorum(adaptive=True), privacy={"noise": 1.0, "clip": 1.0})
