@@ -9,10 +9,16 @@ OperatorError
 ├── DataError        6  data, journal or manifest is not what it should be
 ├── PrivacyError     7  a privacy gate closed
 ├── ResourceError    8  disk, memory, file system
+│   └── StorageError    a disk that is full, or does not write at this moment
 └── QuorumError      9  too few sites, or too late
 """
 
+import errno
 from typing import Any, ClassVar
+
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+# Of those who have no number: safetensors tells the system's in its words, SQLite its own.
+_WORDS = (*(f"(os error {number})" for number in _PASSING), "disk I/O error", "or disk is full")
 
 
 class OperatorError(Exception):
@@ -87,16 +93,40 @@ class ResourceError(OperatorError):
     exit_code = 8
 
 
+class StorageError(ResourceError):
+    """The disk is full, or does not write: what needs it waits, and goes on by itself."""
+
+
 class QuorumError(OperatorError):
     """Too few sites answered, or too late."""
 
     exit_code = 9
 
 
-_BY_NAME = {kind.__name__: kind for kind in OperatorError.__subclasses__()}
+_BY_NAME: dict[str, type[OperatorError]] = {
+    kind.__name__: kind for kind in (*OperatorError.__subclasses__(), StorageError)
+}
 
 
 def from_json(document: dict[str, Any]) -> OperatorError:
     """The error that another fedtui process put into words with ``to_json``."""
     kind = _BY_NAME.get(str(document.get("error")), RunError)
     return kind(str(document.get("message")), remedy=str(document.get("remedy")))
+
+
+def storage(error: BaseException | None) -> StorageError | None:
+    """The disk's trouble that lies behind ``error``, if that is what it is."""
+    while error is not None:
+        if isinstance(error, StorageError):
+            return error
+        number = error.errno if isinstance(error, OSError) else None
+        text = str(error)
+        if number in _PASSING or any(words in text for words in _WORDS):
+            failing = number == errno.EIO or "I/O error" in text
+            words = "does not write (I/O error)" if failing else "is full"
+            return StorageError(
+                f"The disk under the home {words}.",
+                remedy="Free disk space; nothing that was acknowledged is lost.",
+            )
+        error = error.__cause__ or error.__context__
+    return None

@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from fedtui import events
-from fedtui.errors import BusyError, DataError, OperatorError, ResourceError, UsageError
+from fedtui.errors import (
+    BusyError,
+    DataError,
+    OperatorError,
+    ResourceError,
+    StorageError,
+    UsageError,
+)
 
 APPLICATION_ID = 0x46454454  # "FEDT" in SQLite's header; another program's file has another
 SCHEMA = 1
 GENESIS = bytes(32)
 _ENVELOPE = ("schema", "seq", "time", "source", "origin", "level", "hash")
+_PATIENCE_SECONDS = 0.5  # between two tries to write to a disk that is full
 _BUSY_SECONDS = 10.0  # an append takes milliseconds; a lock held longer is a hung process
 # Their locks lie or lag, and SQLite's WAL needs shared memory between processes.
 _UNSOUND = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
@@ -96,15 +104,24 @@ def refuse_unsound_file_system(folder: Path, mounts: Path = Path("/proc/self/mou
 class Journal:
     """An open journal of one home, for appending and reading; safe between threads.
 
+    Attributes:
+        trouble: What the disk says while an append waits for it, else empty.
+
+    Args:
+        patient: Whether an append waits for as long as the disk is full or does not write, as a
+            process does that is to go on by itself, in place of raising.
+
     Raises:
         UsageError: there is no journal at ``path``.
         DataError: the file is broken, another program's, or a newer fedtui's.
-        ResourceError: the disk is full or the file system unsound.
+        StorageError: the disk is full or does not write.
+        ResourceError: the journal may not be written.
         BusyError: another process held the journal for more than 10 s.
     """
 
-    def __init__(self, path: Path, *, source: str) -> None:
-        self._path, self._source = path, source
+    def __init__(self, path: Path, *, source: str, patient: bool = False) -> None:
+        self._path, self._source, self._patient = path, source, patient
+        self.trouble = ""
         self._lock = threading.Lock()
         if not path.exists():
             raise UsageError(
@@ -119,6 +136,23 @@ class Journal:
 
     def append_all(self, pairs: list[tuple[events.Event, int]]) -> list[Record]:
         """Write events, each with its origin, in one durable transaction."""
+        began = time.monotonic()
+        while True:
+            try:
+                records = self._append_all(pairs)
+                break
+            except StorageError as error:
+                if not self._patient:
+                    raise
+                self.trouble = str(error)
+            time.sleep(_PATIENCE_SECONDS)
+        cause, self.trouble = self.trouble, ""
+        if cause:  # of several threads that waited, the first one tells
+            seconds = round(time.monotonic() - began, 1)
+            self.append(events.StorageAwaited(process=self._source, seconds=seconds, cause=cause))
+        return records
+
+    def _append_all(self, pairs: list[tuple[events.Event, int]]) -> list[Record]:
         records = []
         with self._lock, _named(self._path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -379,7 +413,7 @@ def _named(path: Path) -> Iterator[None]:
 def _translated(path: Path, error: sqlite3.Error) -> OperatorError:
     text = str(error)
     if "full" in text or "I/O" in text:
-        return ResourceError(
+        return StorageError(
             f"{path} cannot be written: {text}.",
             remedy="Free disk space; nothing that was acknowledged is lost.",
         )

@@ -44,7 +44,8 @@ class Lock:
 
     def __init__(self, home: Home, process: str) -> None:
         home.state.mkdir(mode=0o700, exist_ok=True)
-        self._file = home.lock(process).open("a+", encoding="ascii")  # held for life
+        descriptor = os.open(home.lock(process), os.O_CREAT | os.O_RDWR, 0o600)
+        self._file = os.fdopen(descriptor, "r+", encoding="ascii")  # held for life
         until = time.monotonic() + _STARTING_SECONDS
         while True:
             try:
@@ -60,9 +61,10 @@ class Lock:
                         remedy=f"Use it, or stop it with 'fedtui down --home {home.path}'.",
                     ) from None
                 time.sleep(0.02)
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        # Over what was there, before the rest goes: a full disk has no room for a block more.
+        own = str(os.getpid()).encode("ascii")
+        os.pwrite(self._file.fileno(), own, 0)
+        self._file.truncate(len(own))
 
     def release(self) -> None:
         """Give the claim up before the process ends."""
@@ -237,14 +239,15 @@ def carry(home: Home, process: str, body: Callable[[], None]) -> int:
     try:
         body()
     except Exception as error:  # the process's boundary: named for `up`, traced in its own log
-        traceback.print_exception(error)
-        named = error
+        with contextlib.suppress(OSError):  # a full disk
+            traceback.print_exception(error)
+        named = errors.storage(error) or error
         if not isinstance(named, OperatorError):
             named = RunError(
                 f"The {process} ended with an unforeseen {type(error).__name__}.",
                 remedy=f"Read {home.log(process)}, and report it.",
             )
-        _failure(home, process).write_text(json.dumps(named.to_json()), encoding="utf-8")
+        _leave(home, process, named)
         return named.exit_code
     return 0
 
@@ -256,6 +259,11 @@ def note_failure(home: Home, process: str, cause: str) -> None:
             f"The {process} ended before it took orders ({cause}).",
             remedy=f"Read {home.log(process)}, and report it.",
         )
+        _leave(home, process, error)
+
+
+def _leave(home: Home, process: str, error: OperatorError) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the process's log may still say it
         _failure(home, process).write_text(json.dumps(error.to_json()), encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from fedtui import __version__, events, orders, processes
-from fedtui.errors import BusyError, OperatorError
+from fedtui.errors import BusyError, OperatorError, StorageError
 from fedtui.journal import Journal
 from fedtui.processes import STOP_SECONDS, Lock, cause, running, spawn, wanted
 from fedtui.processes import send_signal as _signal
@@ -47,6 +47,28 @@ class _Ward:
         self.since = 0.0
         self.failures = 0
         self.due = 0.0
+
+
+class _Diary:
+    """The journal for a loop that must turn: what a full disk does not take is kept for later."""
+
+    def __init__(self, home: Home) -> None:
+        self._journal = Journal(home.journal, source="supervisor")
+        self._kept: list[events.Event] = []
+
+    def append(self, event: events.Event) -> None:
+        self._kept.append(event)
+        self.write()
+
+    def write(self) -> None:
+        """Write what is kept, if that is possible now."""
+        if self._kept:
+            with contextlib.suppress(StorageError):
+                self._journal.append_all([(event, 0) for event in self._kept])
+                self._kept = []
+
+    def close(self) -> None:
+        self._journal.close()
 
 
 class Notifier:
@@ -95,7 +117,7 @@ def supervise(home: Home, roles: tuple[str, ...] = (), *, json_: bool = False) -
     notifier = Notifier()
     if roles:
         processes.want(home, roles)
-    journal = Journal(home.journal, source="supervisor")
+    journal = _Diary(home)
     reader = _listen(tuple(_ENDINGS) if roles else (signal.SIGTERM, signal.SIGINT))
     if not roles:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -116,7 +138,7 @@ def supervise(home: Home, roles: tuple[str, ...] = (), *, json_: bool = False) -
 def _keep(
     home: Home,
     roles: tuple[str, ...],
-    journal: Journal,
+    journal: _Diary,
     reader: int,
     notifier: Notifier,
     *,
@@ -131,9 +153,13 @@ def _keep(
         if now - looked >= _LOG_SECONDS:
             looked = now
             processes.bound_logs(home)
+            journal.write()
         for ward in wards:
             if ward.descriptor is None and now >= ward.due:
-                _raise(home, ward)
+                try:
+                    _raise(home, ward)
+                except OSError:  # a full disk has no room for its log
+                    ward.due = now + _BACKOFF[-1]
         watched = {w.descriptor: w for w in wards if w.descriptor is not None}
         soonest = min((max(0.0, w.due - now) for w in wards if w.descriptor is None), default=1.0)
         pause = min(0.05 if waiting else 1.0, soonest)
@@ -180,7 +206,7 @@ def _raise(home: Home, ward: _Ward) -> None:
     ward.since = time.monotonic()
 
 
-def _bury(home: Home, ward: _Ward, journal: Journal, *, ending: bool = False) -> None:
+def _bury(home: Home, ward: _Ward, journal: _Diary, *, ending: bool = False) -> None:
     if ward.descriptor is not None:
         os.close(ward.descriptor)
     ward.descriptor = None
@@ -194,7 +220,7 @@ def _bury(home: Home, ward: _Ward, journal: Journal, *, ending: bool = False) ->
         processes.note_failure(home, ward.process, cause(code))
 
 
-def _end(home: Home, ward: _Ward, journal: Journal, until: float) -> None:
+def _end(home: Home, ward: _Ward, journal: _Diary, until: float) -> None:
     """Wait for a process that was told to end; past ``until`` (monotonic) it is killed."""
     if ward.descriptor is None:
         return

@@ -97,6 +97,12 @@ def _status(status: int) -> LinkError:
         )
     if status == 407:
         return _login()
+    if status == 507:
+        return LinkError(
+            "storage",
+            "the disk under the coordinator's home is full",
+            remedy="Its operator frees disk space; both sides then go on by themselves.",
+        )
     return LinkError(f"status-{status}", f"HTTP status {status} came back")
 
 

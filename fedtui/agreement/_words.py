@@ -82,6 +82,7 @@ def clauses(study: Study) -> list[Clause]:
         "continue": f"it goes on with {quorum.minimum_sites} or more",
         "fail": "the run ends",
     }[quorum.on_deadline]
+    waiting += "; a slow site does fewer steps and weighs less" * quorum.adaptive
     return [
         Clause(title="purpose", words=study.purpose, keys=("id", "purpose")),
         Clause(title="legal basis", words=study.legal_basis or "NOT GIVEN", keys=("legal_basis",)),

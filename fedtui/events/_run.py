@@ -321,7 +321,11 @@ class AnswerRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitesAwaited(Event):
-    """A round waits for sites that have gone silent or are slow, since ``seconds``."""
+    """A round waits for sites that have gone silent or cannot work, since ``seconds``.
+
+    Attributes:
+        causes: What keeps them from it, of those that say so.
+    """
 
     level: ClassVar[str] = "WARN"
     run: str
@@ -329,11 +333,13 @@ class SitesAwaited(Event):
     phase: Phase
     sites: tuple[str, ...]
     seconds: float
+    causes: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         who = ", ".join(self.sites)
-        return f"round {self.round}, {self.phase}: waiting for {who}, {self.seconds:.0f} s."
+        why = f" ({'; '.join(self.causes)})" if self.causes else ""
+        return f"round {self.round}, {self.phase}: waiting for {who}, {self.seconds:.0f} s{why}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ class Assignment:
         size: Number of parameters; 0 in round 0, before there is a manifest, and None where a
             stock coordinator does not say.
         initial: Whether this site is to draw the first model.
+        share: Of the round's steps, where the study lets slow sites do fewer; else 1.
     """
 
     key: Key
@@ -56,6 +57,7 @@ class Assignment:
     size: int | None
     initial: bool
     transport: arrays.Transport = "float32"
+    share: float = 1.0
 
 
 def read_order(message: Message, *, site: str) -> Assignment:
@@ -110,6 +112,22 @@ def read_order(message: Message, *, site: str) -> Assignment:
         size=size,
         initial=bool(config["initial"]),
         transport=study.transport,
+        share=_share(config) if study.quorum.adaptive else 1.0,
+    )
+
+
+def _share(config: dict[str, Any]) -> float:
+    """What share of its steps a site is to do.
+
+    Raises:
+        DataError: it is none.
+    """
+    share = config.get("share", 1.0)
+    if isinstance(share, float) and 0 < share <= 1:
+        return share
+    raise DataError(
+        "The coordinator asks for a share of the steps that is none.",
+        remedy="Check that both run the same fedtui.",
     )
 
 
@@ -178,6 +196,7 @@ class SiteClient(NumPyClient):
     ) -> tuple[Answer, Vector | None]:
         task = self._assignment
         terms += json.dumps([task.normalisation, task.initial]).encode()
+        terms += f"share {task.share!r}".encode() if task.share < 1 else b""
         question = work.question(task.fingerprint, vector, terms)
         if stored := self._work.answer(task.key, question):
             self.stored = True
@@ -221,6 +240,7 @@ class SiteClient(NumPyClient):
             "round": task.key.round,
             "normalisation": task.normalisation,
             "initial": task.initial,
+            "share": task.share,
             "input": str(self._work.input(task.key)),
             "output": str(self._work.output(task.key)),
             "local": _path(self._work.local_before(task.key)),

@@ -306,6 +306,10 @@ class DirectGrid(Grid):
         """The node id of ``site`` in this Flower state."""
         return self._fleet.node(site)
 
+    def site(self, node: int) -> str:
+        """The site of a node id in this Flower state."""
+        return self._fleet.site(node)
+
     # Flower's own interface, for its strategies.
 
     def send_and_receive(

@@ -36,6 +36,7 @@ Append = Callable[[events.Event], object]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]{0,39}")  # of a metric, on screens and in the journal
 _LARGEST = 1e15  # of a metric; its weighted sum over sites stays finite, NaN compares false
 _LONGEST_REASON = 600  # characters
+_LEAST_SHARE = 0.25  # of a site's steps, however slow it is
 _GROWTH, _SLACK = 1.1, 10  # patients admitted since round 0; counts are rounded on their way
 
 
@@ -151,6 +152,7 @@ class JointAveraging(FedAvg):
         self._seconds: dict[str, float] = {}
         self._saving: Future[None] | None = None
         self._lengths: dict[str, float] = {}  # of the round's updates, by site
+        self._shares: dict[str, float] = {}  # of their steps, for sites that do not do all
 
     def summary(self) -> None:
         """Flower logs this at the start; the journal already says it."""
@@ -172,7 +174,20 @@ class JointAveraging(FedAvg):
             self._sent = vectors.from_bfloat16(vectors.to_bfloat16(self._joint))
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
         nodes = self._nodes(grid, self._terms.train_sites, server_round, "train")
-        return self._construct_messages(record, nodes, MessageType.TRAIN)
+        if not self._shares:
+            return self._construct_messages(record, nodes, MessageType.TRAIN)
+        return [
+            message
+            for node in nodes
+            for message in self._construct_messages(
+                self._with_share(record, grid.site(node)), [node], MessageType.TRAIN
+            )
+        ]
+
+    def _with_share(self, record: RecordDict, site: str) -> RecordDict:
+        config = ConfigRecord(dict(record.config_records["config"]))
+        config["share"] = self._shares.get(site, 1.0)
+        return RecordDict({"arrays": record.array_records["arrays"], "config": config})
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -196,6 +211,8 @@ class JointAveraging(FedAvg):
         crash.point("coordinator.aggregated", round)
         aggregated = time.monotonic()
         self._saving = self._on_model(round, joint, state)
+        if self._terms.study.quorum.adaptive:
+            self._shares = next_shares({r.site: r.trained for r in taken}, self._shares)
         self._examples = sum(weights)
         self._seconds = {
             **_timing(taken),
@@ -291,6 +308,25 @@ def check_enrolled(examples: int, enrolled: int | None) -> None:
         raise RefusedError(
             "count", f"it answers for {examples} examples and enrolled {enrolled} in round 0."
         )
+
+
+def next_shares(trained: dict[str, float], shares: dict[str, float]) -> dict[str, float]:
+    """The share of its steps that each site is to do next, so that all take about as long.
+
+    Args:
+        trained: Seconds that each site trained.
+        shares: What share of its steps that was, where not all.
+
+    Returns:
+        Between a quarter and below 1, of the sites that would take longer than the median.
+    """
+    whole = {site: seconds / shares.get(site, 1.0) for site, seconds in trained.items()}
+    typical = float(np.median(list(whole.values())))
+    return {
+        site: max(_LEAST_SHARE, typical / seconds)
+        for site, seconds in whole.items()
+        if seconds > typical
+    }
 
 
 def weighted_means(replies: Iterable[Reply]) -> dict[str, float]:

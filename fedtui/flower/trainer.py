@@ -123,6 +123,7 @@ class Trainer:
         trained = engine.train(
             np.fromfile(order["input"], dtype="<f4"),
             round=order["round"],
+            share=order.get("share", 1.0),
             stream=self._stream,
             on_progress=report,
             local=_local(order, engine.local.size),
