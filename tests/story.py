@@ -7,7 +7,11 @@ from fedtui import events, journal
 from fedtui.checks import Finding, State
 from fedtui.events import Event
 from fedtui.journal import Journal, Record
+from fedtui.report.comparison import compare
+from fedtui.site import Home
+from fedtui.tui import actions
 from fedtui.tui.checking import Checkup
+from fedtui.tui.desk import Desk
 
 RUN = "digits-261123-100000"
 START = 1_795_428_000.0  # 2026-11-23 10:00:00 UTC
@@ -203,3 +207,111 @@ def checkup() -> Checkup:
         for name in ("tls", "hello", "clock", "version", "identity")
     ]
     return Checkup(findings=(refused, slow, *fine, *skipped), time=START + 30.0)
+
+
+WORDS = "amber river candle forty maple stone"
+TEXT = [
+    "CHANGED SINCE v1",
+    "rounds: 20 becomes 40",
+    "privacy.epsilon: nothing becomes 8.0",
+    "",
+    "Study SEPSIS-1 v2: PROPOSED",
+    "fingerprint 9f1ce2aa04d1c377",
+    "",
+    "purpose          Early warning of sepsis on the ward",
+    "sites            halland (Anna Berg approves), sahlgrenska (Erik Ek",
+    "                 approves)",
+    *(f"clause {number:<10}what the sites agree on, in words" for number in range(1, 31)),
+    "",
+    "Rows and images stay at the site.",
+]
+
+
+def desk() -> Desk:
+    """What lies on sahlgrenska's desk: a roster in every state, two studies, a validation."""
+    key = "0e72:381c:93d1:f4e8:b384:9bb3:8c96:42a0:66a3:ee45:6a76:b551"
+    roster = (
+        {"site": "sahlgrenska", "state": "enrolled", "key": key},
+        {"site": "halland", "state": "enrolled", "key": key},
+        {
+            "site": "karolinska-universitets", "state": "pending", "key": key, "words": WORDS,
+            "origin": "192.0.2.77",
+        },
+        {
+            "site": "lund", "state": "invited", "key": "", "until": "2026-11-26 10:00 UTC",
+            "tries_left": 5,
+        },
+        {"site": "orebro", "state": "suspended", "key": key},
+        {"site": "umea", "state": "revoked", "key": key},
+        {"site": "vasa", "state": "expired", "key": ""},
+    )  # fmt: skip
+    said = {"person": "", "reason": ""}
+    mixed = {"halland": {"said": "approved", **said}, "sahlgrenska": {"said": "missing", **said}}
+    old = {"halland": {"said": "approved", **said}, "sahlgrenska": {"said": "declined", **said}}
+    studies = (
+        _study(version=2, newest=True, state="proposed", sites=mixed),
+        _study(version=1, newest=False, state="declined", sites=old),
+    )
+    texts = {"SEPSIS-1@2": "\n".join(TEXT), "SEPSIS-1@1": "\n".join(TEXT[:3])}
+    return Desk(
+        roster=roster,
+        studies=studies,
+        texts=texts,
+        comparison=compare(RUN, validated()),
+        read=(actions.JOIN, actions.AGREEMENT, actions.VALIDATE),
+    )
+
+
+def _study(**changes: object) -> dict[str, object]:
+    fixed = {
+        "id": "SEPSIS-1",
+        "proposed_by": "sahlgrenska",
+        "approver": "Erik Ek",
+        "expires": "2099-12-31",
+    }
+    return {**fixed, "fingerprint": f"9f1ce2aa04d1c377{changes['version']}" * 4, **changes}
+
+
+def validated(*, over: bool = True) -> list[Event]:
+    """Both sites judge the joint model and their own; halland answers first."""
+    told: list[Event] = [events.ValidationStarted(run=RUN, attempt=1, sites=SITES)]
+    told += [_judged("halland", "federated", 0.86, 1.2, 0.03, -0.01)]
+    told += [_judged("halland", "local:halland", 0.83, 0.7, 0.0, 0.0)]
+    if not over:
+        return told
+    told += [_judged("sahlgrenska", "federated", 0.88, 0.9, 0.04, 0.02)]
+    told += [_judged("sahlgrenska", "local:sahlgrenska", 0.84, 1.1, 0.0, 0.0)]
+    ended = events.ValidationEnded(
+        run=RUN,
+        attempt=1,
+        outcome="completed",
+        cause="every site has answered",
+        pooled={"area": 0.87, "low": 0.868, "high": 0.873},
+        pooled_sites=SITES,
+    )
+    return [*told, ended]
+
+
+def _judged(
+    site: str, model: str, auroc: float, slope: float, better: float, surely: float
+) -> Event:
+    metrics = {"auroc": auroc, "calibration_slope": slope, "calibration_error": 0.04}
+    joint = model == "federated"
+    return events.ModelValidated(
+        run=RUN,
+        attempt=1,
+        site=site,
+        model=model,
+        primary="auroc",
+        patients=815,
+        outcomes=(740, 75),
+        metrics=dict(metrics),
+        low={name: value - 0.03 for name, value in metrics.items()},
+        high={name: value + 0.03 for name, value in metrics.items()},
+        difference={"auroc": better} if joint else {},
+        difference_low={"auroc": surely} if joint else {},
+        difference_high={"auroc": 2 * better - surely} if joint else {},
+    )
+
+
+NOWHERE = Home(Path("/nonexistent/home"))  # for screens that would order: nothing can

@@ -153,7 +153,7 @@ def test_the_tickets_keys_are_connects_own_and_need_a_home() -> None:
     assert named(actions.CONNECT, True)["y"] == "copy_ticket"
     assert named(actions.CONNECT, False)["y"] == named(actions.LOGS, True)["y"] == "copy"
     assert "r" not in named(actions.CONNECT, False)
-    assert not actions.found("deep", actions.CONNECT, home=False)
+    assert not actions.found("deep", actions.valid(actions.CONNECT, home=False))
 
 
 def test_the_last_findings_of_each_site_are_kept_with_the_time_they_came() -> None:

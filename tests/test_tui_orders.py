@@ -42,7 +42,7 @@ def folder() -> Iterator[Path]:
     for home in made.iterdir():
         if (home / "site.toml").exists():
             processes.stop(Home(home))
-    shutil.rmtree(made)
+    shutil.rmtree(made, ignore_errors=True)  # a closing journal takes its own files away
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool], what: str) -> None:
@@ -117,8 +117,7 @@ async def test_two_operators_do_everything_from_their_dashboards(folder: Path) -
             offer_digits(south, "odd")
             await two.press("escape", "1", "u")
             await sees(one, "PENDING")
-            entries = [e["site"] for e in here.view.desk.roster]
-            await one.press(*["down"] * entries.index("halland"), "C")
+            await one.press("slash", *"halland", "enter", "C")
             await sees(one, "Type the six words")
             await fill(one, words[1])
             await sees(one, "halland is enrolled")

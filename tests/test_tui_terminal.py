@@ -89,12 +89,17 @@ def test_the_viewer_paints_soon_and_holds_little_memory(place: Path) -> None:
 
 
 def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path) -> None:
-    walk = [*"1257lf", "\x1b[5~", "/", *"round", "\r", *"5mmjb", "\r", "A", "?", "\x1b", ":", *"pa"]
+    walk = [
+        *"1234568", *"7lf", "\x1b[5~", "/", *"end", "\r", *"5mljb", "\r", "A", "?", "\x1b[6~", "g",
+        "\x1b", "\x1b", ":", "p", "\x1b", "A", "3", "i", "h", "\x1b", "1", "X", "n", "\x1b", "8",
+        "e", "\x1b", "2", "/", "f", "\r",
+    ]  # fmt: skip
     shown: dict[str, list[object]] = {"diff": [], "plain": []}
     for mode, seen in shown.items():
         with viewing(place, mode) as terminal:
             for key in walk:
                 terminal.press_and_see(key)
+                terminal.until(lambda: "Being read." not in terminal.text)  # noqa: B023
                 seen.append((key, terminal.text, terminal.cells))
 
     assert shown["diff"] == shown["plain"]
@@ -167,6 +172,25 @@ def test_a_terminal_that_stops_reading_cannot_hold_the_viewer(tmp_path: Path) ->
         assert terminal.process.exitstatus == 143
 
 
+def test_while_a_terminal_stops_reading_frames_are_dropped_and_no_event_is(tmp_path: Path) -> None:
+    home = story.home(tmp_path / "home", story.told(3))
+    with viewing(home, columns=160, rows=50) as terminal:
+        for key in "157" * 40:  # more than the pty and the writer's queue hold
+            terminal.press(key)
+            time.sleep(0.01)
+        book = Journal(home / "journal.db", source="coordinator")
+        for number in range(4, 10):
+            book.append_all([(event, 0) for _, event in story.round_(number, 0.0)])
+            time.sleep(0.1)
+        book.close()
+        before = len(terminal.bytes)
+        terminal.press("5")
+        terminal.until("Round 9/10", seconds=30.0)
+        terminal.settle()
+
+        assert len(terminal.bytes) - before < 120 * 5_000  # what all those screens would take
+
+
 def test_leaving_says_nothing_when_nothing_runs_and_restores_the_terminal(place: Path) -> None:
     with viewing(place) as terminal:
         terminal.press("q")
@@ -192,7 +216,7 @@ def test_a_terminal_without_a_cursor_is_refused_with_the_command_that_needs_none
 
 def test_no_color_sends_no_colour(place: Path) -> None:
     with viewing(place, environment={"NO_COLOR": "1"}) as terminal:
-        for key in "1757mj\r?":
+        for key in [*"1234678", *"5mj\r", "1", "X", "\x1b", "3", "i", "\x1b", "?"]:
             terminal.press_and_see(key)
 
         used = {code for codes in sgr(terminal.bytes) for code in codes}
@@ -208,7 +232,7 @@ def test_no_color_sends_no_colour(place: Path) -> None:
 )
 def test_a_terminal_without_utf8_gets_ascii_only(place: Path, environment: dict[str, str]) -> None:
     with viewing(place, environment=environment) as terminal:
-        for key in "1757?":
+        for key in [*"123456", "8", "e", "\x1b", "3", "i", "\x1b", "1", "X", "\x1b", "7", "?", "g"]:
             terminal.press_and_see(key)
 
         assert terminal.bytes.isascii()

@@ -24,6 +24,8 @@ class Action:
         short: The label where columns are few.
         home: Whether it needs a home; a replayed log has none.
         orders: Whether it changes something; ``--readonly`` has no such action.
+        when: What must be so for the key row to name it, see ``View.conditions``; pressed at
+            another time it says why it does nothing.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Action:
     short: str = ""
     home: bool = False
     orders: bool = False
+    when: tuple[str, ...] = ()
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -129,6 +132,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(OVERVIEW,),
         home=True,
         orders=True,
+        when=("unmade",),
     ),
     Action(
         name="start_processes",
@@ -139,6 +143,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(OVERVIEW,),
         home=True,
         orders=True,
+        when=("down",),
     ),
     Action(
         name="stop_processes",
@@ -149,6 +154,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(OVERVIEW,),
         home=True,
         orders=True,
+        when=("up",),
     ),
     Action(
         name="join_federation",
@@ -159,6 +165,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(JOIN,),
         home=True,
         orders=True,
+        when=("unjoined",),
     ),
     Action(
         name="invite_site",
@@ -169,16 +176,18 @@ ACTIONS: tuple[Action, ...] = (
         on=(JOIN,),
         home=True,
         orders=True,
+        when=("coordinates",),
     ),
     Action(
         name="confirm_site",
         keys=("C",),
         shown="C",
-        label="confirm",
+        label="enrol",
         help="Enrol the chosen site, after its six words are typed: fedtui sites --confirm.",
         on=(JOIN,),
         home=True,
         orders=True,
+        when=("coordinates",),
     ),
     Action(
         name="decline_site",
@@ -189,6 +198,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(JOIN,),
         home=True,
         orders=True,
+        when=("coordinates",),
     ),
     Action(
         name="suspend_site",
@@ -199,6 +209,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(JOIN,),
         home=True,
         orders=True,
+        when=("coordinates",),
     ),
     Action(
         name="revoke_site",
@@ -209,16 +220,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(JOIN,),
         home=True,
         orders=True,
-    ),
-    Action(
-        name="propose_study",
-        keys=("n",),
-        shown="n",
-        label="propose",
-        help="Put a study to all its sites: fedtui study propose.",
-        on=(AGREEMENT,),
-        home=True,
-        orders=True,
+        when=("coordinates",),
     ),
     Action(
         name="sign_study",
@@ -229,6 +231,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(AGREEMENT,),
         home=True,
         orders=True,
+        when=("studies",),
     ),
     Action(
         name="decline_study",
@@ -239,6 +242,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(AGREEMENT,),
         home=True,
         orders=True,
+        when=("studies",),
     ),
     Action(
         name="withdraw_study",
@@ -249,6 +253,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(AGREEMENT,),
         home=True,
         orders=True,
+        when=("studies",),
     ),
     Action(
         name="run_study",
@@ -256,6 +261,17 @@ ACTIONS: tuple[Action, ...] = (
         shown="R",
         label="run it",
         help="Start a run of the chosen study, at the coordinator: fedtui run.",
+        on=(AGREEMENT,),
+        home=True,
+        orders=True,
+        when=("studies", "coordinates"),
+    ),
+    Action(
+        name="propose_study",
+        keys=("n",),
+        shown="n",
+        label="propose",
+        help="Put a study to all its sites: fedtui study propose.",
         on=(AGREEMENT,),
         home=True,
         orders=True,
@@ -269,6 +285,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(VALIDATE,),
         home=True,
         orders=True,
+        when=("coordinates", "idle"),
     ),
     Action(
         name="start_run",
@@ -279,6 +296,7 @@ ACTIONS: tuple[Action, ...] = (
         on=(ROUNDS,),
         home=True,
         orders=True,
+        when=("coordinates", "idle"),
     ),
     Action(
         name="pause_run",
@@ -289,16 +307,18 @@ ACTIONS: tuple[Action, ...] = (
         on=(ROUNDS,),
         home=True,
         orders=True,
+        when=("coordinates", "running"),
     ),
     Action(
         name="stop_run",
         keys=("X",),
         shown="X",
-        label="stop run",
+        label="stop",
         help="End the run before its time, after a typed word: fedtui stop.",
         on=(ROUNDS,),
         home=True,
         orders=True,
+        when=("coordinates", "running"),
     ),
     Action(
         name="export_run",
@@ -360,7 +380,15 @@ ACTIONS: tuple[Action, ...] = (
         keys=("m",),
         shown="m",
         label="chart",
-        help="Next chart: the metric, the loss, seconds a round.",
+        help="Next chart: metric, loss, seconds; calibration and others of models.",
+        on=(ROUNDS, VALIDATE),
+    ),
+    Action(
+        name="log_scale",
+        keys=("l",),
+        shown="l",
+        label="log",
+        help="Charts on a logarithmic scale, or on an even one.",
         on=(ROUNDS,),
     ),
     Action(
@@ -376,8 +404,8 @@ ACTIONS: tuple[Action, ...] = (
         keys=("slash",),
         shown="/",
         label="filter",
-        help="Show only lines with these words; Enter keeps, Esc clears.",
-        on=(LOGS,),
+        help="Only lines with these words (Rounds: find a site); Esc clears.",
+        on=(CONNECT, JOIN, AGREEMENT, ROUNDS, LOGS, EXPORT),
     ),
     Action(
         name="level",
@@ -477,7 +505,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgUp",
         label="",
         help="A page up; PgDn a page down. So do the arrows to the sides.",
-        on=(CONNECT, JOIN, AGREEMENT, VALIDATE, LOGS, EXPORT),
+        on=(CONNECT, JOIN, AGREEMENT, ROUNDS, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="page_down",
@@ -485,7 +513,7 @@ ACTIONS: tuple[Action, ...] = (
         shown="PgDn",
         label="",
         help="",
-        on=(CONNECT, JOIN, AGREEMENT, VALIDATE, LOGS, EXPORT),
+        on=(CONNECT, JOIN, AGREEMENT, ROUNDS, VALIDATE, LOGS, EXPORT),
     ),
     Action(
         name="top",

@@ -34,9 +34,8 @@ class Agreeing(Operator, inherit_bindings=False):
         if not self._agreements.is_read(one):
             self.redraw(note="read it to its end first: PgDn")
             return
-        named_ = str(one["approver"]) if one.get("approver") else ""
         fields = (
-            Field(name="person", label="who signs", value=named_),
+            Field(name="person", label="who signs", value=str(one["approver"])),
             Field(name="passphrase", label="passphrase", secret=True),
             Field(name="again", label="again, for a new key", secret=True, needed=False),
             Field(name="id", label=f"type {one['id']} to sign"),
@@ -69,7 +68,7 @@ class Agreeing(Operator, inherit_bindings=False):
             return
         fields = (
             Field(name="reason", label="reason"),
-            Field(name="person", label="who signs"),
+            Field(name="person", label="who signs", value=str(one["approver"])),
             Field(name="passphrase", label="passphrase", secret=True),
             Field(name="id", label=f"type {one['id']}"),
         )

@@ -13,6 +13,7 @@ MARKERS = "ox+*#@%&$="  # joint first; shapes differ where colours cannot
 _DOTS: dict[Raster, tuple[int, int]] = {"ascii": (1, 1), "blocks": (1, 2), "braille": (2, 4)}
 _BLOCKS = {1: "▀", 2: "▄", 3: "█"}
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # [row][column] of U+2800
+_DECADE = 5.0  # from this ratio on, a logarithmic axis has 1, 2 and 5 of each power of ten
 _MARKER_GAP = 5  # columns between two markers of one line
 
 
@@ -34,11 +35,13 @@ def draw(
     glyphs: Glyphs,
     raster: Raster = "blocks",
     rounds: int = 0,
+    log: bool = False,
 ) -> list[Line]:
     """The chart in ``height`` lines of ``width``; the last two are the axis of rounds.
 
     Args:
         rounds: How many are planned; the axis ends there at the latest.
+        log: Whether equal ratios take equal heights; no value may be 0 or less.
     """
     values = [value for s in series for _, value in s.points]
     if not values or height < 4 or width < 20:
@@ -46,9 +49,13 @@ def draw(
     if glyphs.ascii:
         raster = "ascii"
     rows = height - 2
+    scale = math.log10 if log else float
     ticks, digits = _ticks(min(values), max(values), max(1, rows - 1))
-    low, high = ticks[0], ticks[-1]
-    gutter = max(len(f"{tick:.{digits}f}") for tick in ticks)
+    if log and (ticks[0] <= 0 or ticks[-1] / ticks[0] >= _DECADE):
+        ticks, digits = _ratios(min(values), max(values)), 0
+    low, high = scale(ticks[0]), scale(ticks[-1])
+    labels = _labels([(scale(tick), _label(tick, digits)) for tick in ticks], rows)
+    gutter = max(map(len, labels.values()))
     columns = width - gutter - 1
     first = min(s.points[0][0] for s in series if s.points)
     last = _end(first, max(s.points[-1][0] for s in series if s.points), rounds)
@@ -58,7 +65,7 @@ def draw(
         dots = [
             (
                 (number - first) / (last - first) * (canvas.width - 1),
-                (high - value) / (high - low) * (canvas.height - 1),
+                (high - scale(value)) / (high - low) * (canvas.height - 1),
             )
             for number, value in one.points
         ]
@@ -67,7 +74,6 @@ def draw(
     for one, dots in places:
         canvas.mark(dots, one.marker, one.role)
     lines = []
-    labels = _labels(ticks, rows, digits)
     for row in range(rows):
         label = labels.get(row, "")
         edge = "┤" if label else "│"
@@ -161,15 +167,56 @@ def _ticks(low: float, high: float, most: int) -> tuple[list[float], int]:
     return [i * step for i in range(start, stop + 1)], max(0, -exponent)
 
 
-def _labels(ticks: list[float], rows: int, digits: int) -> dict[int, str]:
+def _ratios(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every power of ten that is needed to hold both."""
+    steps = [
+        factor * 10.0**exponent
+        for exponent in range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 2)
+        for factor in (1, 2, 5)
+    ]
+    start = max(i for i, step in enumerate(steps) if step <= low * (1 + 1e-9))
+    stop = min(i for i, step in enumerate(steps) if step >= high * (1 - 1e-9) and i > start)
+    return steps[start : stop + 1]
+
+
+def _label(tick: float, digits: int) -> str:
+    return f"{tick:.{digits}f}" if digits or tick == int(tick) else f"{tick:g}"
+
+
+def _labels(ticks: list[tuple[float, str]], rows: int) -> dict[int, str]:
     """The ticks by row, with a row between any two of them."""
     labels: dict[int, str] = {}
-    low, high = ticks[0], ticks[-1]
-    for tick in sorted(ticks, key=lambda t: t not in (low, high)):
+    low, high = ticks[0][0], ticks[-1][0]
+    for tick, label in sorted(ticks, key=lambda t: t[0] not in (low, high)):
         row = round((high - tick) / (high - low) * (rows - 1))
         if not labels.keys() & {row - 1, row, row + 1}:
-            labels[row] = f"{tick:.{digits}f}"
+            labels[row] = label
     return labels
+
+
+def bars(
+    values: Sequence[float], *, unit: str, width: int, height: int, glyphs: Glyphs
+) -> list[Line]:
+    """A histogram: a line for each of at most ``height`` even classes, with how many are in it."""
+    if not values or height < 2 or width < 20:
+        return []
+    edges, digits = _ticks(min(values), max(values), height)
+    counts = [0] * (len(edges) - 1)
+    for value in values:  # a value on an edge belongs to the class that it begins
+        at = sum(edge <= value + 1e-9 for edge in edges) - 1
+        counts[min(at, len(counts) - 1)] += 1
+    names = [f"{a:.{digits}f}-{b:.{digits}f} {unit}" for a, b in pairwise(edges)]
+    gutter, most = max(map(len, names)), max(counts)
+    room = width - gutter - len(str(most)) - 3
+    return [
+        (
+            (f"{name:>{gutter}} ", "dim"),
+            (glyphs.vertical, "frame"),
+            (glyphs.bar * max(1 if count else 0, round(room * count / most)), "work"),
+            (f" {count}" if count else "", ""),
+        )
+        for name, count in zip(names, counts, strict=True)
+    ]
 
 
 def _end(first: int, last: int, planned: int) -> int:

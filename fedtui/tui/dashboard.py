@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
@@ -14,10 +15,13 @@ from fedtui.tui.agreeing import Agreeing
 from fedtui.tui.checking import Checkup
 from fedtui.tui.members import Members
 from fedtui.tui.panels import link
-from fedtui.tui.screens.frame import Movable
+from fedtui.tui.screens.frame import Filtered, Movable
 from fedtui.tui.screens.logs import LEVELS
 from fedtui.tui.screens.overlays import Help, Palette, Prompt
 from fedtui.tui.viewer import KEPT_RECORDS
+from fedtui.tui.words import holds
+
+_PAGE_SITES = 10
 
 
 class Checked(Message):
@@ -39,6 +43,7 @@ class Dashboard(Members, Agreeing, inherit_bindings=False):
     #form { height: auto; }
     .row { height: 1; }
     .row Input { width: 1fr; text-style: underline; }
+    .edge { width: 2; }
     Help #box { margin-top: 1; }
     Palette #box { margin-bottom: 1; }
     Input, Input:focus {
@@ -56,9 +61,9 @@ class Dashboard(Members, Agreeing, inherit_bindings=False):
         named = {a.name for a in actions.ACTIONS}
         return action not in named or any(a.name == action for a in valid)
 
-    def on_key(self) -> None:
-        """A note stands until the next key."""
-        if self._view.note:
+    def on_key(self, event: events.Key) -> None:
+        """A note stands until the next key; not the one that brought it, which comes here last."""
+        if self._view.note and event.time > self._noted:
             self.redraw(note="")
 
     def action_overview(self) -> None:
@@ -111,10 +116,11 @@ class Dashboard(Members, Agreeing, inherit_bindings=False):
         if isinstance(self.page, Movable):
             self.page.page(direction)
             self.redraw()
+        else:
+            self._step(_PAGE_SITES * direction)
 
     def action_page_up(self) -> None:
         self._page(-1)
-        self.redraw()
 
     def action_page_down(self) -> None:
         self._page(1)
@@ -136,11 +142,28 @@ class Dashboard(Members, Agreeing, inherit_bindings=False):
         self.redraw()
 
     def action_filter(self) -> None:
-        def take(words: str | None) -> None:
-            self._logs.words = words or ""
-            self.redraw()
+        page = self.page
 
-        self.push_screen(Prompt(self._logs.words), take)
+        def take(words: str | None) -> None:
+            if isinstance(page, Filtered):
+                page.words = words or ""
+                self.redraw()
+            elif words:
+                self._find_site(words)
+
+        before = page.words if isinstance(page, Filtered) else ""
+        self.push_screen(Prompt(before), take)
+
+    def _find_site(self, words: str) -> None:
+        names = list(self.progress.run.sites) if self.progress.run else []
+        at = next((i for i, name in enumerate(names) if holds(name, words)), None)
+        if at is None:
+            self.redraw(note=f"no site of this run has '{words}' in its name")
+        else:
+            self.redraw(chosen=at)
+
+    def action_log_scale(self) -> None:
+        self.redraw(log=not self._view.log)
 
     def action_hold(self) -> None:
         if self._held is None:

@@ -4,6 +4,7 @@ Read in a thread when a screen that shows it is opened, after an order, and when
 """
 
 import contextlib
+import textwrap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,8 @@ class Desk:
 
     Attributes:
         roster: Every site that this coordinator knows, as ``operations.sites`` has them.
-        studies: Every version of every study, as ``operations.studies`` has them.
+        studies: Every version of every study, as ``operations.studies`` has them, and 'approver':
+            whom it names to sign here.
         texts: In plain language, by 'id@version'.
         comparison: Of the run that was validated last.
         problems: Why a screen's part could not be read, by screen.
@@ -48,6 +50,14 @@ class Desk:
     comparison: "Comparison | None" = None
     problems: dict[str, str] = field(default_factory=dict)
     read: tuple[str, ...] = ()
+
+
+def stamp(home: Home) -> tuple[int, ...]:
+    """Changes whenever a document comes: the agent fetches what the coordinator has journaled."""
+    return tuple(
+        folder.stat().st_mtime_ns if folder.exists() else 0
+        for folder in (home.studies, home.register, home.roster)
+    )
 
 
 def start(home: Home, screen: str, done: Callable[[Callable[[Desk], Desk]], None]) -> None:
@@ -83,11 +93,38 @@ def _roster(home: Home) -> dict[str, Any]:
 def _studies(home: Home) -> dict[str, Any]:
     from fedtui import operations
 
-    found = tuple(reversed(operations.studies(home)))
+    found = tuple(
+        {**one, "approver": operations.approver_of(home, named(one))}
+        for one in reversed(operations.studies(home))
+    )
     texts = {
-        named(one): operations.study_text(home, named(one), width=_TEXT_WIDTH) for one in found
+        named(one): _changes(home, one, found)
+        + operations.study_text(home, named(one), width=_TEXT_WIDTH)
+        for one in found
     }
     return {"studies": found, "texts": texts}
+
+
+def _changes(home: Home, one: dict[str, Any], known: tuple[dict[str, Any], ...]) -> str:
+    """Every clause that differs from the version before, which is what a reader looks for."""
+    from fedtui import operations
+
+    older = [s for s in known if s["id"] == one["id"] and s["version"] < one["version"]]
+    if not older:
+        return ""
+    before = max(older, key=lambda s: int(s["version"]))
+    lines = [
+        f"{change.key}: {_value(change.before)} becomes {_value(change.after)}"
+        for change in operations.study_changes(home, named(before), named(one))
+    ]
+    told = [part for line in lines for part in textwrap.wrap(line, _TEXT_WIDTH)]
+    return "\n".join([f"CHANGED SINCE v{before['version']}", *told, "", ""])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "nothing" if value is None else str(value)
 
 
 def _comparison(home: Home) -> dict[str, Any]:

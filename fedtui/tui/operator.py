@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from textual.message import Message
 
 from fedtui import operations
+from fedtui.journal import Record
 from fedtui.site import Home
 from fedtui.tui import actions, desk, ordering
 from fedtui.tui.desk import Desk
@@ -27,13 +29,18 @@ class Ordered(Message):
 class Read(Message):
     """A part of the desk was read."""
 
-    def __init__(self, change: Callable[[Desk], Desk]) -> None:
+    def __init__(self, screen: str, change: Callable[[Desk], Desk]) -> None:
         super().__init__()
-        self.change = change
+        self.screen, self.change = screen, change
 
 
 class Operator(Viewer, inherit_bindings=False):
     """The viewer with orders; what is dangerous asks for a typed word first."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._desk_stamp: tuple[int, ...] = ()
+        self._desk_again: dict[str, bool] = {}  # screens being read: whether to read once more
 
     def _order(self, title: str, work: Callable[[], Outcome | str]) -> None:
         self.redraw(note=f"{title}: under way")
@@ -229,24 +236,41 @@ class Operator(Viewer, inherit_bindings=False):
         self.redraw()
         self.read_desk()
 
-    def read_desk(self) -> None:
-        """Read anew what the screen in front shows beside the journal."""
-        home = self._home
-        if home is not None and home.settings.exists() and self.page.name in desk.NEWS:
-            desk.start(home, self.page.name, self._put)
+    def read_desk(self, screen: str = "") -> None:
+        """Read anew what a screen, by default the one in front, shows beside the journal.
 
-    def _put(self, change: Callable[[Desk], Desk]) -> None:
+        One reading at a time: an older one that ended later would hide what a newer one found.
+        """
+        home, screen = self._home, screen or self.page.name
+        if home is None or screen not in desk.NEWS or not home.settings.exists():
+            return
+        if screen in self._desk_again:
+            self._desk_again[screen] = True
+            return
+        self._desk_again[screen] = False
+        self._desk_stamp = desk.stamp(home)
+        desk.start(home, screen, lambda change: self._put(screen, change))
+
+    def _put(self, screen: str, change: Callable[[Desk], Desk]) -> None:
         if self.is_running:
-            self.post_message(Read(change))
+            self.post_message(Read(screen, change))
 
     def on_read(self, message: Read) -> None:
         """Something lies on the desk."""
         self.redraw(desk=message.change(self._view.desk))
+        if self._desk_again.pop(message.screen, False):
+            self.read_desk(message.screen)
 
-    def on_news(self) -> None:
-        """What the desk shows may have changed too; the viewer's own handler comes as well."""
+    def tick(self) -> None:
+        """Documents may have come since the news of them."""
+        super().tick()
+        if self._home is not None and desk.stamp(self._home) != self._desk_stamp:
+            self.read_desk()
+
+    def heard(self, records: list[Record]) -> None:
+        """What the desk shows may have changed too."""
         kinds = desk.NEWS.get(self.page.name)
-        if kinds and any(isinstance(record.event, kinds) for record in self.fresh):
+        if kinds and any(isinstance(record.event, kinds) for record in records):
             self.read_desk()
 
     def action_exports(self) -> None:

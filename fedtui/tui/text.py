@@ -5,7 +5,7 @@ style, so that panels know nothing of colours and can be tested as plain text.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Span = tuple[str, str]
@@ -172,6 +172,12 @@ def stack(panels: Sequence[Panel], width: int, glyphs: Glyphs) -> list[Line]:
         ((glyphs.bottom[0] + glyphs.horizontal * (width - 2) + glyphs.bottom[1], "frame"),)
     )
     return drawn
+
+
+def fill(panels: Sequence[Panel], height: int) -> list[Panel]:
+    """The panels with the last one as high as makes ``height`` lines of all of them."""
+    missing = height - 1 - sum(panel.height + 1 for panel in panels)
+    return [*panels[:-1], replace(panels[-1], height=panels[-1].height + max(0, missing))]
 
 
 def beside(columns: Sequence[tuple[Sequence[Line], int]]) -> list[Line]:

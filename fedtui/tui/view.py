@@ -34,6 +34,8 @@ class View:
         checkup: What this home's checks found; None where there is no home to check.
         chosen: Which site the cursor of Rounds is on.
         zoomed: Whether charts show that site and the joint model only.
+        charted: Which chart comes first; a screen counts on from its last one.
+        log: Whether charts have a logarithmic scale.
         reading: Whether the journal's beginning is still being read.
         problem: Why no more records come, if none do.
     """
@@ -55,11 +57,33 @@ class View:
     chosen: int = 0
     zoomed: bool = False
     charted: int = 0
+    log: bool = False
+
+    @property
+    def orders(self) -> bool:
+        """Whether orders are taken here: not of a log, nor of one who only looks."""
+        return self.checkup is not None and not self.readonly
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """What is so now, in the words of ``Action.when``."""
+        needed = [p for p, on in (("coordinator", self.coordinates), ("agent", self.trains)) if on]
+        running = [p for p in needed if self.up(p)]
+        found = {
+            "unmade": not self.progress.roles,
+            "down": len(running) < len(needed),
+            "up": bool(running),
+            "unjoined": not self.coordinates and not self.progress.address,
+            "coordinates": self.coordinates,
+            "running": self.running,
+            "idle": not self.running,
+            "studies": bool(self.desk.studies),
+        }
+        return frozenset(name for name, so in found.items() if so)
 
     def valid(self, screen: str) -> tuple[Action, ...]:
         """What can be done on a screen; a replayed log takes no orders, nor does a viewer."""
-        home = self.checkup is not None
-        return actions.valid(screen, home=home, orders=home and not self.readonly)
+        return actions.valid(screen, home=self.checkup is not None, orders=self.orders)
 
     @property
     def compared(self) -> "Comparison | None":
@@ -93,6 +117,14 @@ class View:
         """Whether a process of the home lives: by the host, else by the journal."""
         known = self.host.alive if self.host else self.progress.processes
         return process in known
+
+    @property
+    def sent(self) -> int | None:
+        """Bytes that have left this site in the run shown; None where the records cannot tell."""
+        left = self.progress.run.left if self.progress.run else {}
+        if not left and not self.progress.roles and not self.live:
+            return None
+        return sum(size for _, size in left.values())
 
     @property
     def stale(self) -> bool:
@@ -226,4 +258,6 @@ def _fine(view: View) -> str:
         return "no alarms"
     if run.over:
         return f"run {run.run} {run.state.lower()}: {run.cause}"
-    return f"round {run.round} of {run.rounds}, {run.phase}: every asked site is heard"
+    left = words.remaining(run)
+    told = f"round {run.round} of {run.rounds}, {run.phase}: every asked site is heard"
+    return f"{told}; {left}" if left else told

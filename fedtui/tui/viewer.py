@@ -1,6 +1,7 @@
 """Follows a source of records and shows what is known, one page at a time."""
 
 import os
+import time
 from collections import deque
 from dataclasses import replace
 from queue import SimpleQueue
@@ -72,9 +73,9 @@ class Viewer(ThinApp, inherit_bindings=False):
         )
         self._held: View | None = None
         self._undecided = True
+        self._noted = 0.0  # when the note was set, by the clock of Textual's events
         self._records: deque[Record] = deque(maxlen=KEPT_RECORDS)
         self._inbox: SimpleQueue[Delivery] = SimpleQueue()
-        self.fresh: list[Record] = []  # what came last
         pause = _SSH_SECONDS if terminal.over_ssh(os.environ) else _LOCAL_SECONDS
         self._follower = Follower(source, self._deliver, seconds=pause)
         self._logs = Logs()
@@ -100,11 +101,13 @@ class Viewer(ThinApp, inherit_bindings=False):
         self._inbox.put((progress, fresh, problem))
         self.post_message(News())
 
-    def _collect(self) -> None:
+    def _collect(self) -> list[Record]:
+        """Take in every delivery there is; returns the records that came."""
+        came: list[Record] = []
         while not self._inbox.empty():
             progress, fresh, problem = self._inbox.get()
             self._records.extend(fresh)
-            self.fresh = fresh
+            came += fresh
             said = ""
             if isinstance(problem, OperatorError):
                 said = f"{problem} {problem.remedy}"
@@ -113,6 +116,7 @@ class Viewer(ThinApp, inherit_bindings=False):
             self._view = replace(
                 self._view, progress=progress, problem=said, reading=self._follower.reading
             )
+        return came
 
     def _look(self) -> Host | None:
         if self._home is None:
@@ -139,6 +143,7 @@ class Viewer(ThinApp, inherit_bindings=False):
             chosen=self._view.chosen,
             zoomed=self._view.zoomed,
             charted=self._view.charted,
+            log=self._view.log,
             checkup=self._view.checkup,
             desk=self._view.desk,
             paused=self._held is not None,
@@ -155,6 +160,8 @@ class Viewer(ThinApp, inherit_bindings=False):
         """Show the view again, with ``changes`` to it."""
         if changes:
             self._view = replace(self._view, **changes)
+        if changes.get("note"):
+            self._noted = time.monotonic()
         self._frame.show(self.view)
 
     def on_load(self) -> None:
@@ -186,9 +193,13 @@ class Viewer(ThinApp, inherit_bindings=False):
 
     def on_news(self) -> None:
         """A snapshot, or several: the last one is drawn."""
-        self._collect()
+        came = self._collect()
         self._open()
         self.redraw()
+        self.heard(came)
+
+    def heard(self, records: list[Record]) -> None:
+        """What may follow from new records."""
 
     def tick(self) -> None:
         """Time has passed."""

@@ -31,6 +31,8 @@ ROLES = {
     "STOPPED": "wait",
 }
 
+NO_MATCH = "Nothing matches: / changes the filter, Esc there clears it."
+
 # What a check came to, with its shape; the worst first.
 VERDICTS = {
     "FAIL": ("x FAIL", "fail"),
@@ -39,6 +41,12 @@ VERDICTS = {
     "OK": ("= OK", "ok"),
     "SKIP": ("- SKIP", "dim"),
 }
+
+
+def holds(told: str, wanted: str) -> bool:
+    """Whether a line has every word of a filter, in whatever case."""
+    told = told.lower()
+    return all(word in told for word in wanted.lower().split())
 
 
 def verdict(state: str) -> tuple[str, str]:

@@ -25,8 +25,16 @@ _NOT_JOINED = (
 )
 
 
-def checks(view: View, checkup: Checkup, chosen: int, width: int, height: int) -> Panel:
-    """A row a finding, around the chosen one; how many came to what in the frame."""
+def checks(
+    view: View, checkup: Checkup, chosen: int, width: int, height: int, wanted: str = ""
+) -> Panel:
+    """A row a finding, around the chosen one; how many came to what in the frame.
+
+    Args:
+        wanted: The filter that left these findings of all.
+    """
+    if not checkup.findings and wanted:
+        return Panel(f"Checks with '{wanted}'", [((words.NO_MATCH, "dim"),)], height)
     if not checkup.findings:
         return Panel("Checks", _empty(view, checkup, width - 4), height)
     wide = width >= _WIDE
@@ -44,7 +52,7 @@ def checks(view: View, checkup: Checkup, chosen: int, width: int, height: int) -
         for offset, finding in enumerate(checkup.findings[start : start + rows])
     ]
     return Panel(
-        "Checks",
+        f"Checks with '{wanted}'" if wanted else "Checks",
         text.table(columns, drawn, width - 4),
         height,
         right=_under_way(view, checkup) or _told(checkup),

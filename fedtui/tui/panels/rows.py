@@ -3,26 +3,53 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fedtui.tui import text
+from fedtui.tui import text, words
 from fedtui.tui.actions import Action
 from fedtui.tui.text import Line
 from fedtui.tui.view import View, alarm
 
-_WIDE = 100  # columns; below, other screens go by their short names
+_WIDE = 100  # columns; below, the header is short
+_LABELLED = 140  # columns; from here on screens' whole names leave room for what can be done
+_TINY = 64  # columns; below, other screens go by their numbers alone
+_SHORT = 8  # characters that a name keeps while another one can give way
+_SHORT = 8  # characters that a name keeps while another one can give way
+_ROLES = {"coordinator": "coord"}
 
 
 def header(view: View, width: int) -> Line:
-    """Site, study, phase, role, link, and how old the last news is."""
-    progress = view.progress
-    run = progress.run
-    phase = view.phase
-    if run is not None and not run.over and run.round:
-        phase += f" {run.round}/{run.rounds}"
+    """Site, role, study, phase, what has left, link, and how old the last news is.
+
+    Where columns are few the study's name gives way first, then the roles, then the site's name.
+    """
+    wide = width >= _WIDE
+    ends = _ends(view, width)
+    name, phase = view.progress.site or _nameless(view), _phase(view)
+    study, roles = _study(view, wide=wide), _roles(view, wide=wide)
+    lead = " fedtui  " if wide else " "
+
+    def over() -> int:
+        return len(lead + name + roles + study + phase) + text.length(ends) - width
+
+    study = text.cut(study, max(_SHORT + 2, len(study) - max(0, over())), "~")
+    if over() > max(0, len(name) - _SHORT):
+        roles = ""
+    name = text.cut(name, max(_SHORT, len(name) - max(0, over())), "~")
+    if over() > 0:
+        study = ""
+    start = ((lead, "bar"), (name, "bar-strong"), (roles, "bar"), (study, "bar"))
+    gap = (" " * max(0, -over()), "bar")
+    return text.fit((*start, (phase, "bar-strong"), gap, *ends), width)
+
+
+def _ends(view: View, width: int) -> Line:
+    wide, tiny = width >= _WIDE, width < _TINY
     link, role = view.link
+    sent = view.sent
     ends = [
-        ("  link ", "bar"),
-        (f"{link}", "bar" if role == "ok" else "bar-fail"),
-        ("  " + view.news, "bar"),
+        (f"  sent {words.size(sent)}" if sent is not None and not tiny else "", "bar"),
+        ("  " if tiny else "  link ", "bar"),
+        (link, "bar" if role == "ok" else "bar-fail"),
+        ("  " + (view.news.removeprefix("news ") if tiny else view.news), "bar"),
     ]
     if view.stale:
         ends.append((" STALE", "bar-fail"))
@@ -30,30 +57,32 @@ def header(view: View, width: int) -> Line:
         ends.append((" HELD", "bar-fail"))
     if not view.live:
         ends.append(("  REPLAY", "bar-strong"))
-    elif width >= 100:
-        ends.append(("  viewer" if view.readonly else "  operator", "bar"))
-    ends.append((" ", "bar"))
-    roles = "+".join(r for r in progress.roles) if width >= 100 else ""
-    start = [
-        (" fedtui  " if width >= 100 else " ", "bar"),
-        (progress.site or _nameless(view), "bar-strong"),
-        (f" ({roles})" if roles else "", "bar"),
-    ]
-    middle = [
-        (f"  study {run.study}" if run else "", "bar"),
-        ("  " + phase, "bar-strong"),
-        (" interop" if run and run.interop else "", "bar-strong"),
-    ]
-    over = text.length((*start, *middle, *ends)) - width
-    if over > 0:  # the study's name gives way first, then the site's
-        study = middle[0][0]
-        middle[0] = (text.cut(study, max(0, len(study) - over), "~"), "bar")
-        over = text.length((*start, *middle, *ends)) - width
-    if over > 0:
-        name = start[1][0]
-        start[1] = (text.cut(name, max(4, len(name) - over), "~"), "bar-strong")
-    gap = width - text.length((*start, *middle, *ends))
-    return text.fit((*start, *middle, (" " * max(0, gap), "bar"), *ends), width)
+    elif view.readonly:
+        ends.append(("  viewer", "bar-strong"))
+    elif wide:
+        ends.append(("  operator", "bar"))
+    return (*ends, (" ", "bar"))
+
+
+def _phase(view: View) -> str:
+    run = view.progress.run
+    round_ = f" {run.round}/{run.rounds}" if run and not run.over and run.round else ""
+    return f"  {view.phase}{round_}{' interop' if run and run.interop else ''}"
+
+
+def _study(view: View, *, wide: bool) -> str:
+    run = view.progress.run
+    return f"  {'study ' if wide else ''}{run.study}" if run else ""
+
+
+def _roles(view: View, *, wide: bool) -> str:
+    """Where there is no room for both, that it coordinates: everybody knows that a site trains."""
+    roles = view.progress.roles
+    if not roles or (not view.live and not wide):
+        return ""
+    if wide:
+        return f" ({'+'.join(roles)})"
+    return " (coord)" if view.coordinates else " (site)"
 
 
 def _nameless(view: View) -> str:
@@ -72,8 +101,8 @@ def attention(view: View, width: int) -> Line:
 
 def keys(valid: Sequence[Action], current: str, width: int) -> Line:
     """The keys valid now: what never gives way, then as many others as fit."""
-    narrow = width < _WIDE
-    shown = [_labelled(a, current, narrow=narrow) for a in valid if a.label]
+    narrow = width < _LABELLED
+    shown = [_labelled(a, current, narrow=narrow, tiny=width < _TINY) for a in valid if a.label]
     kept = [a for a in shown if a.always and not (narrow and a.name == "palette")]
     more = ", training continues"
     for action in (a for a in shown if not a.always and a.on):
@@ -93,10 +122,12 @@ def keys(valid: Sequence[Action], current: str, width: int) -> Line:
     return text.fit(tuple(spans), width, " ")
 
 
-def _labelled(action: Action, current: str, *, narrow: bool) -> Action:
+def _labelled(action: Action, current: str, *, narrow: bool, tiny: bool) -> Action:
     """With the label that the row shows: short where columns are few, in capitals where we are."""
     short = narrow and action.short and action.screen
     label = action.short if short else action.label
+    if tiny and action.screen and action.screen != current:
+        label = ""
     return replace(action, label=label.upper() if action.screen == current else label)
 
 

@@ -1,5 +1,7 @@
 """The run under way or the last one: its sites, its charts, what this site gave."""
 
+from collections.abc import Sequence
+
 from fedtui.events import RoundEnded
 from fedtui.progress import RunProgress, SiteProgress
 from fedtui.tui import chart, text, words
@@ -9,6 +11,7 @@ from fedtui.tui.view import View
 
 _LINES = len(chart.MARKERS) - 1  # sites in one chart, each with a sign of its own
 _POINTS = 500  # more than a wide screen has columns
+_DURATIONS = "durations"
 _SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5")
 
 
@@ -86,7 +89,7 @@ def _row(view: View, run: RunProgress, site: SiteProgress, *, chosen: bool) -> l
 def measures(run: RunProgress) -> list[str]:
     """What can be charted, the study's metric first."""
     names = [run.metric, "loss"]
-    return [*dict.fromkeys(names), "seconds"]
+    return [*dict.fromkeys(names), "seconds", _DURATIONS]
 
 
 def lines_of(view: View, run: RunProgress, measure: str) -> list[Series]:
@@ -133,6 +136,8 @@ def _thinned(history: tuple[RoundEnded, ...]) -> list[RoundEnded]:
 
 def charted(view: View, run: RunProgress, measure: str, width: int, height: int) -> Panel:
     """The chart of one measure by round, its legend in the frame."""
+    if measure == _DURATIONS:
+        return _durations(view, run, width, height)
     series = lines_of(view, run, measure)
     drawn = chart.draw(
         series,
@@ -141,8 +146,11 @@ def charted(view: View, run: RunProgress, measure: str, width: int, height: int)
         glyphs=view.glyphs,
         raster=view.raster,
         rounds=run.rounds,
+        log=(log := view.log and _above_zero(series)),
     )
     title = "Seconds a round" if measure == "seconds" else measure.capitalize()
+    if view.log:
+        title += " (log)" if log else " (not log: some are 0 or less)"
     legend: list[Span] = []
     for one in series:
         last = words.value(one.points[-1][1]) if one.points else "--"
@@ -153,6 +161,19 @@ def charted(view: View, run: RunProgress, measure: str, width: int, height: int)
         empty = "No round ended in this run." if run.over else begun
         return Panel(title, [((empty, "dim"),)], height)
     return Panel(title, drawn, height, legend=tuple(legend))
+
+
+def _above_zero(series: Sequence[Series]) -> bool:
+    return all(value > 0 for one in series for _, value in one.points)
+
+
+def _durations(view: View, run: RunProgress, width: int, height: int) -> Panel:
+    """How many rounds took how long: a long tail is a site that is late at times."""
+    took = [r.seconds["total"] for r in run.history if "total" in r.seconds]
+    drawn = chart.bars(took, unit="s", width=width - 4, height=height, glyphs=view.glyphs)
+    if not drawn:
+        drawn = [(("No round has ended yet.", "dim"),)]
+    return Panel("Rounds by how long they took", drawn, height)
 
 
 def given(view: View, run: RunProgress | None, width: int) -> list[Line]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from fedtui.tui import actions, text
+from fedtui.tui import actions, text, words
+from fedtui.tui.cursor import Cursor
 from fedtui.tui.desk import named
 from fedtui.tui.text import Column, Line, Panel, Span
 from fedtui.tui.view import View
@@ -19,13 +20,13 @@ _LIST = 5  # rows; the text needs the room
 
 
 class Agreements:
-    """Screen 4. ``chosen`` counts studies from the newest."""
+    """Screen 4."""
 
     name = actions.AGREEMENT
 
     def __init__(self) -> None:
-        self.chosen = 0
-        self._most = 0
+        self.words = ""
+        self._cursor = Cursor()
         self._start = 0
         self._page = 1
         self._read: set[str] = set()  # fingerprints whose end was on the screen
@@ -33,23 +34,27 @@ class Agreements:
     def draw(self, view: View, width: int, height: int) -> list[Line]:
         """The studies, then the chosen one's text."""
         desk = view.desk
-        self._most = len(desk.studies)
-        self.chosen = max(0, min(self.chosen, self._most - 1))
+        studies = self._matching(view)
+        title = f"Studies with '{self.words}'" if self.words else "Studies"
+        if self._cursor.settle([str(one["fingerprint"]) for one in studies]):
+            self._start = 0  # another study is read from its beginning
+        chosen, most = self._cursor.at, len(studies)
         if not desk.studies:
             lines = _empty(view, width)
             return text.stack([Panel("Agreement", lines, height - 2)], width, view.glyphs)[:height]
-        shown = min(_LIST, self._most)
-        start = max(0, min(self.chosen - shown // 2, self._most - shown))
+        if not studies:
+            lines = [((words.NO_MATCH, "dim"),)]
+            return text.stack([Panel(title, lines, height - 2)], width, view.glyphs)[:height]
+        shown = min(_LIST, most)
+        start = max(0, min(chosen - shown // 2, most - shown))
         columns = [Column(" STUDY", 24), Column("STATE", 11), Column("SITES", 0), Column("BY", 14)]
         rows = [
-            _row(one, chosen=start + at == self.chosen)
-            for at, one in enumerate(desk.studies[start : start + shown])
+            _row(one, chosen=start + at == chosen)
+            for at, one in enumerate(studies[start : start + shown])
         ]
         table = text.table(columns, rows, width - 4)
-        list_ = Panel(
-            "Studies", table, shown + 1, right=f"{self.chosen + 1} of {self._most}: + approved"
-        )
-        one = desk.studies[self.chosen]
+        list_ = Panel(title, table, shown + 1, right=f"{chosen + 1} of {most}: + approved")
+        one = studies[chosen]
         lines = [((line, ""),) for line in desk.texts.get(named(one), "").splitlines()]
         self._page = max(1, height - shown - 4)
         self._start = max(0, min(self._start, len(lines) - self._page))
@@ -67,8 +72,18 @@ class Agreements:
 
     def study(self, view: View) -> dict[str, Any] | None:
         """The chosen version of a study."""
-        found = view.desk.studies
-        return found[self.chosen] if self.chosen < len(found) else None
+        name = self._cursor.name
+        return next((one for one in self._matching(view) if one["fingerprint"] == name), None)
+
+    def _matching(self, view: View) -> list[dict[str, Any]]:
+        return [
+            one
+            for one in view.desk.studies
+            if words.holds(
+                f"{named(one)} {one['state']} {one['proposed_by']} {' '.join(one['sites'])}",
+                self.words,
+            )
+        ]
 
     def is_read(self, study: dict[str, Any]) -> bool:
         """Whether the text's end was on this screen."""
@@ -76,10 +91,7 @@ class Agreements:
 
     def move(self, rows: int) -> None:
         """Choose another study."""
-        before = self.chosen
-        self.chosen = max(0, min(self._most - 1, self.chosen + rows))
-        if self.chosen != before:
-            self._start = 0
+        self._cursor.move(rows)
 
     def page(self, direction: int) -> None:
         """Read on, or back."""
@@ -105,11 +117,13 @@ def _empty(view: View, width: int) -> list[Line]:
         return [(("This log does not hold the studies' texts.", "dim"),)]
     if actions.AGREEMENT not in view.desk.read:
         return [(("Being read.", "dim"),)]
+    propose = "n" if view.orders else "'fedtui study propose FILE'"
     return [
         (("No study has been proposed yet.", "title"),),
         *text.wrap(
-            "'fedtui study new' writes one, by questions; n proposes it to its sites. Every study "
-            "on patients' data needs the approval of every site, under a person's own key.",
+            f"'fedtui study new' writes one, by questions; {propose} proposes it to its sites. "
+            "Every study on patients' data needs the approval of every site, under a person's own "
+            "key.",
             width - 4,
         ),
     ]

@@ -1,8 +1,9 @@
 """Connect: what is wrong with this host or its link, what to do, and what to ask for."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fedtui.tui import actions, text
+from fedtui.tui import actions, text, words
 from fedtui.tui.panels import link, site
 from fedtui.tui.text import Line, Panel
 from fedtui.tui.view import View
@@ -19,6 +20,7 @@ class Connect:
     name = actions.CONNECT
 
     def __init__(self) -> None:
+        self.words = ""
         self.chosen = 0
         self._start = 0
         self._most = 0
@@ -29,6 +31,7 @@ class Connect:
         checkup = view.checkup
         if checkup is None:
             return self._journal(view, width, height)
+        checkup = replace(checkup, findings=self._matching(view))
         self._most = len(checkup.findings)
         self.chosen = max(0, min(self.chosen, self._most - 1))
         if width < _WIDE:
@@ -36,14 +39,14 @@ class Connect:
             below = self._sites(view, width, 3 if height < 30 else rest // 3)
             rest -= sum(p.height + 1 for p in below)
             upper = max(2, min(rest - 2, 1 + self._most if self._most else rest, rest // 2))
-            found = link.checks(view, checkup, self.chosen, width, upper - 1)
+            found = link.checks(view, checkup, self.chosen, width, upper - 1, self.words)
             panels = [found, self._detail(view, width, rest - upper - 1), *below]
             return text.stack(panels, width, view.glyphs)[:height]
         right = max(54, width * 2 // 5)
         left = width - right
         below = self._sites(view, right, height // 3)
         room = height - 2 - sum(p.height + 1 for p in below)
-        found = link.checks(view, checkup, self.chosen, left, height - 2)
+        found = link.checks(view, checkup, self.chosen, left, height - 2, self.words)
         return text.beside(
             [
                 (text.stack([found], left, view.glyphs), left),
@@ -78,8 +81,16 @@ class Connect:
 
     def finding(self, view: View) -> "Finding | None":
         """The chosen one."""
-        found = view.checkup.findings if view.checkup else ()
+        found = self._matching(view)
         return found[self.chosen] if self.chosen < len(found) else None
+
+    def _matching(self, view: View) -> "tuple[Finding, ...]":
+        found = view.checkup.findings if view.checkup else ()
+        return tuple(
+            f
+            for f in found
+            if words.holds(f"{f.check} {f.state} {f.code} {f.measured}", self.words)
+        )
 
     def move(self, rows: int) -> None:
         """Choose another finding."""

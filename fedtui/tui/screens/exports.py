@@ -2,6 +2,8 @@
 
 from fedtui.progress import RunProgress
 from fedtui.tui import actions, text, words
+from fedtui.tui.cursor import Cursor
+from fedtui.tui.panels import run as of_run
 from fedtui.tui.panels import site
 from fedtui.tui.text import Column, Line, Panel
 from fedtui.tui.view import View
@@ -11,23 +13,28 @@ _ABOUT = (
     "study, versions, checksums. v checks such a folder, one's own or another site's. "
     "'fedtui logs --to FILE' writes all the log."
 )
+_COMMANDS = "'fedtui export RUN --to DIR' at the site writes a run to a folder with checksums."
 
 
 class Exports:
-    """Screen 8. ``chosen`` counts the runs from the newest."""
+    """Screen 8."""
 
     name = actions.EXPORT
 
     def __init__(self) -> None:
-        self.chosen = 0
-        self._most = 0
+        self.words = ""
+        self._cursor = Cursor()
         self._page = 1
 
     def draw(self, view: View, width: int, height: int) -> list[Line]:
         """The runs, newest first, then what can be done with the chosen one."""
-        runs = _newest(view)
-        self._most = len(runs)
-        self.chosen = max(0, min(self.chosen, len(runs) - 1))
+        runs = self._matching(view)
+        title = f"Runs with '{self.words}'" if self.words else "Runs"
+        self._cursor.settle([run.run for run in runs])
+        chosen = self._cursor.at
+        if not runs and self.words:
+            none: list[Line] = [((words.NO_MATCH, "dim"),)]
+            return text.stack([Panel(title, none, height - 2)], width, view.glyphs)[:height]
         if not runs:
             empty: list[Line] = [
                 (("There is no run to export yet.", "title"),),
@@ -37,15 +44,15 @@ class Exports:
             panels = [Panel("Export", empty, len(empty)), way]
             rest = height - sum(p.height + 1 for p in panels) - 2
             panels.append(site.events(view, width, max(1, rest)))
-            return text.stack(panels, width, view.glyphs)[:height]
-        run = runs[self.chosen]
-        detail = _detail(run, width - 4)
-        self._page = max(1, height - len(detail) - 4)
-        start = max(0, min(self.chosen - self._page // 2, len(runs) - self._page))
+            return text.stack(text.fill(panels, height), width, view.glyphs)[:height]
+        run = runs[chosen]
+        detail = _detail(run, width - 4, orders=view.orders)
+        self._page = max(1, min(len(runs), height - len(detail) - 4))
+        start = max(0, min(chosen - self._page // 2, len(runs) - self._page))
         rows = [
             [
                 (
-                    (">" if start + at == self.chosen else " ") + one.run,
+                    (">" if start + at == chosen else " ") + one.run,
                     "mine" if one is run else "",
                 ),
                 (one.state, words.ROLES[one.state]),
@@ -65,33 +72,36 @@ class Exports:
             Column("BEGUN", 9, ">"),
         ]
         table = text.table(columns, rows, width - 4)
-        found = Panel("Runs", table, self._page + 1, right=f"{self.chosen + 1} of {len(runs)}")
-        return text.stack([found, Panel(run.run, detail, len(detail))], width, view.glyphs)[:height]
+        found = Panel(title, table, self._page + 1, right=f"{chosen + 1} of {len(runs)}")
+        panels = [found, Panel(run.run, detail, len(detail))]
+        rest = height - sum(p.height + 1 for p in panels) - 2
+        if rest > 0:
+            panels.append(site.events(view, width, rest))
+        return text.stack(text.fill(panels, height), width, view.glyphs)[:height]
 
     def run(self, view: View) -> str | None:
         """The id of the chosen run."""
-        runs = _newest(view)
-        return runs[self.chosen].run if self.chosen < len(runs) else None
+        return self._cursor.name if self._cursor.name in view.progress.runs else None
+
+    def _matching(self, view: View) -> list[RunProgress]:
+        newest = reversed(view.progress.runs.values())
+        return [r for r in newest if words.holds(f"{r.run} {r.study} {r.state}", self.words)]
 
     def move(self, rows: int) -> None:
         """Choose another run."""
-        self.chosen = max(0, min(self._most - 1, self.chosen + rows))
+        self._cursor.move(rows)
 
     def page(self, direction: int) -> None:
         """A page of runs on, or back."""
         self.move(direction * self._page)
 
 
-def _newest(view: View) -> list[RunProgress]:
-    return list(reversed(view.progress.runs.values()))
-
-
 def _last(run: RunProgress) -> float | None:
     return run.history[-1].metrics.get(run.metric) if run.history else None
 
 
-def _detail(run: RunProgress, width: int) -> list[Line]:
-    sent = ", ".join(f"{often} {kind}" for kind, (often, _) in run.left.items())
+def _detail(run: RunProgress, width: int, *, orders: bool) -> list[Line]:
+    sent = ", ".join(f"{n} {of_run.plural(kind, n)}" for kind, (n, _) in run.left.items())
     lines = [
         text.line(("study       ", "dim"), f"{run.study}, fingerprint {run.fingerprint[:16]}"),
         text.line(("sites       ", "dim"), ", ".join(run.sites)),
@@ -101,4 +111,4 @@ def _detail(run: RunProgress, width: int) -> list[Line]:
         lines.append(text.line(("outcome     ", "dim"), run.cause))
     if run.file:
         lines.append(text.line(("joint model ", "dim"), run.file))
-    return [*lines, (), *text.wrap(_ABOUT, width, "dim")]
+    return [*lines, (), *text.wrap(_ABOUT if orders else _COMMANDS, width, "dim")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -58,6 +58,8 @@ class Form(ModalScreen[dict[str, str] | None]):
                     line = Input(field.value, password=field.secret, id=field.name)
                     line.cursor_blink = False
                     yield line
+                    yield Lines(id=f"edge-{field.name}", classes="edge")
+            yield Lines(id="bottom")
 
     def on_mount(self) -> None:
         """Draw for the size there is, and begin with the first line."""
@@ -68,19 +70,15 @@ class Form(ModalScreen[dict[str, str] | None]):
         """The same for another size."""
         width = min(_WIDEST, self.app.size.width)
         about = text.wrap(self._about, width - 4)
-        panel = Panel(self._title, about, len(about), right="Enter next, Esc cancels")
-        drawn = text.stack([panel], width, self._glyphs)
-        form = self.query_one("#form", Vertical)
-        form.styles.width, form.styles.height = width, len(drawn) + len(self._fields)
-        box = self.query_one("#box", Lines)
-        box.styles.height = len(drawn)
-        box.show(drawn, ascii=self._glyphs.ascii)
-        labels = [f" {f.label}{'' if f.needed else ' (or empty)'} " for f in self._fields]
+        panel = Panel(self._title, [*about, ()], len(about) + 1, right="Enter next, Esc cancels")
+        _frame(self, panel, width, self._glyphs, rows=len(self._fields))
+        labels = [f"{f.label}{'' if f.needed else ' (or empty)'}" for f in self._fields]
         room = min(max(map(len, labels)), width // 2)
         for field, label in zip(self._fields, labels, strict=True):
             shown = self.query_one(f"#label-{field.name}", Lines)
-            shown.styles.width, shown.styles.height = room, 1
-            shown.show([((text.cut(label, room, "~"), "dim"),)], ascii=self._glyphs.ascii)
+            shown.styles.width = room + 2
+            edge = (self._glyphs.vertical + " ", "frame")
+            shown.show([(edge, (text.cut(label, room, "~"), "dim"))], ascii=self._glyphs.ascii)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """On to the next line, or to the end; an empty line that is needed keeps the focus."""
@@ -97,6 +95,21 @@ class Form(ModalScreen[dict[str, str] | None]):
             empty.focus()
         else:
             self.dismiss({field.name: line.value.strip() for line, field in pairs})
+
+
+def _frame(
+    screen: ModalScreen[Any], panel: Panel, width: int, glyphs: Glyphs, *, rows: int
+) -> None:
+    """A box of ``width`` that holds the panel's words, then so many rows to type in."""
+    *drawn, bottom = text.stack([panel], width, glyphs)
+    form = screen.query_one("#form", Vertical)
+    form.styles.width, form.styles.height = width, len(drawn) + rows + 1
+    for name, lines in (("box", drawn), ("bottom", [bottom])):
+        part = screen.query_one(f"#{name}", Lines)
+        part.styles.height = len(lines)
+        part.show(lines, ascii=glyphs.ascii)
+    for edge in screen.query(".edge").results(Lines):
+        edge.show([((" " + glyphs.vertical, "frame"),)], ascii=glyphs.ascii)
 
 
 class _Cancel(Lines, can_focus=True):
@@ -117,9 +130,13 @@ class Confirm(ModalScreen[bool]):
         with Vertical(id="form"):
             yield Lines(id="box")
             yield _Cancel(id="cancel")
-            field = Input(placeholder=f"or type {self._word} to go on", select_on_focus=False)
-            field.cursor_blink = False
-            yield field
+            with Horizontal(classes="row"):
+                yield Lines(id="label", classes="edge")
+                field = Input(placeholder=f"or type {self._word} to go on", select_on_focus=False)
+                field.cursor_blink = False
+                yield field
+                yield Lines(id="edge", classes="edge")
+            yield Lines(id="bottom")
 
     def on_mount(self) -> None:
         """The focus is on Cancel."""
@@ -130,21 +147,24 @@ class Confirm(ModalScreen[bool]):
         """Draw for the size there is."""
         width = min(_WIDEST, self.app.size.width)
         lines = text.wrap(self._effect, width - 4)
-        panel = Panel(self._title, lines, len(lines), right="Esc cancels")
-        drawn = text.stack([panel], width, self._glyphs)
-        form = self.query_one("#form", Vertical)
-        form.styles.width, form.styles.height = width, len(drawn) + 2
-        box = self.query_one("#box", Lines)
-        box.styles.height = len(drawn)
-        box.show(drawn, ascii=self._glyphs.ascii)
+        panel = Panel(self._title, [*lines, ()], len(lines) + 1, right="Esc cancels")
+        _frame(self, panel, width, self._glyphs, rows=2)
+        start = ((self._glyphs.vertical + " ", "frame"),)
+        self.query_one("#label", Lines).show([start], ascii=self._glyphs.ascii)
         self._say()
 
     def _say(self, told: str = "") -> None:
         cancel = self.query_one("#cancel", _Cancel)
         cancel.styles.height = 1
         here = cancel.has_focus
-        words = told or f" Cancel (Enter){'' if here else ' is up here'}; typing begins the word"
-        cancel.show([((words, "found" if here and not told else "dim"),)], ascii=self._glyphs.ascii)
+        words = told or "[ Cancel ]  Enter or Esc: nothing happens"
+        if not here and not told:
+            words = "  Cancel    with Esc, or with Enter on an empty line"
+        edge = (self._glyphs.vertical, "frame")
+        role = "found" if here and not told else "warn" if told else "dim"
+        width = min(_WIDEST, self.app.size.width)
+        line = text.fit((edge, (" ", ""), (words, role)), width - 1)
+        cancel.show([(*line, edge)], ascii=self._glyphs.ascii)
 
     def on_descendant_focus(self) -> None:
         """Say where the focus is."""
@@ -169,7 +189,7 @@ class Confirm(ModalScreen[bool]):
         elif not event.value.strip():
             self.dismiss(False)
         else:
-            self._say(f" That is not {self._word}; nothing has happened.")
+            self._say(f"That is not {self._word}; nothing has happened.")
 
     def action_cancel(self) -> None:
         """Nothing is changed."""

@@ -34,6 +34,13 @@ class Movable(Page, Protocol):
         """A screenful on, or back."""
 
 
+@runtime_checkable
+class Filtered(Page, Protocol):
+    """A page of which ``/`` leaves only the lines that hold every one of ``words``."""
+
+    words: str
+
+
 class Frame(Screen[None], inherit_css=False):
     """What every page shares."""
 
@@ -72,7 +79,8 @@ class Frame(Screen[None], inherit_css=False):
         self.query_one("#header", Lines).show([rows.header(view, width)], ascii=plain)
         body.show(self.page.draw(view, width, height - 3), ascii=plain)
         self.query_one("#alarm", Lines).show([rows.attention(view, width)], ascii=plain)
-        valid = view.valid(self.page.name)
+        now = view.conditions
+        valid = [a for a in view.valid(self.page.name) if now.issuperset(a.when)]
         self.query_one("#keys", Lines).show([rows.keys(valid, self.page.name, width)], ascii=plain)
 
     @property

@@ -8,6 +8,7 @@ from fedtui.tui import actions, text
 from fedtui.tui.panels import site
 from fedtui.tui.text import Line, Panel
 from fedtui.tui.view import View
+from fedtui.tui.words import holds
 
 LEVELS: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("news", site.worth),
@@ -99,14 +100,9 @@ class Logs:
 def matching(records: Sequence[Record], words: str, level: int) -> list[Record]:
     """The records of a level whose sentence or process holds every word."""
     _, admitted = LEVELS[level]
-    wanted = words.lower().split()
     return [
         r
         for r in records
         if admitted(r)
-        and (not wanted or _holds(f"{r.source} {r.event.level} {r.event.sentence}".lower(), wanted))
+        and (not words or holds(f"{r.source} {r.event.level} {r.event.sentence}", words))
     ]
-
-
-def _holds(sentence: str, wanted: list[str]) -> bool:
-    return all(word in sentence for word in wanted)

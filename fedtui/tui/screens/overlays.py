@@ -1,5 +1,6 @@
 """What opens over a screen: help, the command palette, a line to type a filter in."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -47,21 +48,34 @@ TOPICS = {
 }
 
 
+_INDENT = 7  # columns for a key
+
+
 class Help(ModalScreen[None]):
     """The keys that are valid on a screen, from the one list of actions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *((key, "dismiss", "") for key in ("escape", "enter", "q", "question_mark", "space")),
         ("g", "handbook", ""),
+        ("down,j", "move(1)", ""),
+        ("up,k", "move(-1)", ""),
+        ("pagedown", "move(10)", ""),
+        ("pageup", "move(-10)", ""),
     ]
 
     def __init__(self, screen: str, glyphs: Glyphs, valid: Sequence[Action]) -> None:
         super().__init__()
         self._screen, self._glyphs, self._valid = screen, glyphs, valid
+        self._start = 0
 
     def compose(self) -> ComposeResult:
         """One box."""
         yield Lines(id="box")
+
+    def action_move(self, rows: int) -> None:
+        """Read on, or back."""
+        self._start = max(0, self._start + rows)
+        self.on_resize()
 
     def on_mount(self) -> None:
         """Fill the box for the size there is."""
@@ -79,28 +93,28 @@ class Help(ModalScreen[None]):
         """The same for another size."""
         width = min(78, self.app.size.width)
         height = self.app.size.height
-        lines = page(self._screen, width, height, self._glyphs, self._valid)
+        told = page(self._screen, width, self._valid)
+        room = max(1, height - 5)  # header, alarm and key row stay in sight
+        self._start = max(0, min(self._start, len(told) - room))
+        more = len(told) - self._start - room
+        right = f"PgDn: {more} more, g handbook" if more > 0 else "g handbook, Esc closes"
+        shown = told[self._start : self._start + room]
+        panel = Panel(f"Help: {self._screen}", shown, len(shown), right=right)
+        lines = text.stack([panel], width, self._glyphs)
         box = self.query_one("#box", Lines)
         box.styles.width, box.styles.height = width, len(lines)
         box.show(lines, ascii=self._glyphs.ascii)
 
 
-def page(
-    screen: str, width: int, height: int, glyphs: Glyphs, valid: Sequence[Action]
-) -> list[Line]:
-    """The help of one screen."""
-    screens = [a for a in actions.ACTIONS if a.screen]
-    lines: list[Line] = [
-        *text.wrap(_ABOUT[screen], width - 4),
-        tuple(span for a in screens for span in ((a.shown, "key"), (f" {a.label}  ", ""))),
-    ]
-    for action in (a for a in valid if a.help):
-        if action.screen:
-            continue
-        lines.append(text.line((f"{action.shown:<7}", "key"), action.help))
-    lines = lines[: height - 5]  # header, alarm and key row stay in sight
-    panel = Panel(f"Help: {screen}", lines, len(lines), right="g handbook, Esc closes")
-    return text.stack([panel], width, glyphs)
+def page(screen: str, width: int, valid: Sequence[Action]) -> list[Line]:
+    """The help of one screen: what it shows, then its own keys, then those of all."""
+    lines = text.wrap(_ABOUT[screen], width - 4)
+    told = [a for a in valid if a.help and not a.screen]
+    for action in (*(a for a in told if a.on), *(a for a in told if not a.on)):
+        first, *rest = textwrap.wrap(action.help, max(8, width - 4 - _INDENT))
+        lines.append(text.line((f"{action.shown:<{_INDENT}}", "key"), first))
+        lines += [((" " * _INDENT + part, ""),) for part in rest]
+    return lines
 
 
 class Prompt(ModalScreen[str | None]):

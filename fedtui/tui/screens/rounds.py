@@ -116,11 +116,11 @@ def _agreement(run: RunProgress) -> list[Line]:
 
 
 def _empty(view: View, width: int, height: int) -> list[Line]:
-    order = (
-        "Submit a study here with 'fedtui run STUDY.toml'."
-        if view.coordinates
-        else "The coordinator starts one with 'fedtui run STUDY.toml'; it then shows here."
-    )
+    if view.coordinates:
+        key = "n here, or 'fedtui run STUDY'" if view.orders else "'fedtui run STUDY'"
+        order = f"A study that all its sites have signed (4) is run with {key}."
+    else:
+        order = "The coordinator starts one with 'fedtui run STUDY'; it then shows here."
     lines: list[Line] = [(("No run has been started yet.", "title"),), *text.wrap(order, width - 4)]
     way = site.way(view)
     news = max(1, height - len(lines) - way.height - 4)

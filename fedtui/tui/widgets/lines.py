@@ -50,8 +50,8 @@ class Lines(Widget, inherit_css=False):
 
     DEFAULT_CSS = "Lines { height: 1fr; width: 1fr; }"
 
-    def __init__(self, *, id: str) -> None:
-        super().__init__(id=id)
+    def __init__(self, *, id: str, classes: str = "") -> None:
+        super().__init__(id=id, classes=classes)
         self._lines: list[Line] = []
         self._ascii = False
 
