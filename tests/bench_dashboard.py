@@ -6,16 +6,26 @@ machine stretches them. As over SSH: at most two repaints a second, ten frames.
 
 import os
 import select
+import shlex
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from fedtui import events
 from fedtui.journal import Journal
-from tests import story
+from fedtui.progress import fold
+from fedtui.tui.screens.exports import Exports
+from fedtui.tui.screens.joining import Joining
+from fedtui.tui.screens.overview import Overview
+from fedtui.tui.screens.rounds import Rounds
+from fedtui.tui.view import View
+from tests import story, thin
 from tests.terminal import Terminal, python, resident, worked
+from tests.test_tui_links import DELAY, RATE
+from tests.test_tui_links import command as fedtui
 from tests.test_tui_terminal import EMPTY, VIEWER
 
 OVER_SSH = {"SSH_CONNECTION": "10.0.0.1 5000 10.0.0.2 22"}
@@ -103,6 +113,38 @@ def whole_round(book: Journal, number: int) -> None:
     book.append_all([(event, 0) for _, event in story.round_(4 + number, 0.0)])
 
 
+def frames() -> None:
+    """Processor time of the dearest frame of a long run of many sites."""
+    records = story.records([(float(n), event) for n, event in enumerate(story.large())])
+    view = View(progress=fold(records), records=records[-5_000:], now=records[-1].time)
+    worst = 0.0
+    for page in (Overview(), Rounds(), Joining(), Exports()):
+        for charted in range(4):
+            began = time.process_time()
+            page.draw(replace(view, charted=charted, chosen=25), 250, 77)
+            worst = max(worst, time.process_time() - began)
+    print(f"250x80, 50 sites, 10000 rounds: at most {1000 * worst:.0f} ms of processor a frame")
+
+
+def echo(times: int = 8) -> None:
+    """From a key to its first byte over sshd, 9.6 kbit/s and 200 ms there and back."""
+    place = home(over=True)
+    with tempfile.TemporaryDirectory() as name, thin.server(Path(name)) as (port, ssh):
+        line = thin.Line(port, rate=RATE, delay=DELAY)
+        words = [*ssh[:-1], "-p", str(line.port), ssh[-1], shlex.join(fedtui(place))]
+        with Terminal(words) as terminal:
+            terminal.until("quit", seconds=60)
+            waits = []
+            for turn in range(times):
+                terminal.settle(1.0, seconds=30)
+                began = time.monotonic()
+                terminal.press("jk"[turn % 2])
+                select.select([terminal.process.fd], [], [], 10.0)
+                waits.append(1000 * (time.monotonic() - began))
+        line.close()
+    print(f"9.6 kbit/s, 200 ms: key echo p50 {median(waits):.0f} ms, {max(waits):.0f} ms at most")
+
+
 if __name__ == "__main__":
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
     for columns, rows in SIZES:
@@ -113,3 +155,6 @@ if __name__ == "__main__":
         rate("table", step, 10, mode)
     for pressed in ("jk", "15", "m"):
         keys(pressed)
+    frames()
+    if not thin.MISSING:
+        echo()

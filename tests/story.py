@@ -315,3 +315,34 @@ def _judged(
 
 
 NOWHERE = Home(Path("/nonexistent/home"))  # for screens that would order: nothing can
+
+
+def large(sites: int = 50, rounds: int = 10_000) -> list[Event]:
+    """A run of many sites over many rounds, as the coordinator's journal tells it."""
+    names = tuple(f"site-{n:02}" for n in range(sites))
+    told: list[Event] = [
+        events.SiteCreated(site=names[0], roles=("site", "coordinator"), key="0595:f723"),
+        events.RunSubmitted(
+            run=RUN,
+            study="digits",
+            fingerprint="f21d27226b96cd85" * 4,
+            sites=names,
+            train_sites=names,
+            rounds=rounds,
+            metric="accuracy",
+        ),
+    ]
+    for n in range(1, rounds + 1):
+        metrics = {"accuracy": 1 - 0.5 / n, "loss": 2 / n}
+        seconds = {"train": 2.0, "transfer": 0.5, "waiting": 1.0, "total": 4.0 + n % 7}
+        told.append(
+            events.RoundEnded(
+                run=RUN,
+                round=n,
+                metrics=metrics,
+                by_site=dict.fromkeys(names, metrics),
+                examples=1132,
+                seconds=seconds,
+            )
+        )
+    return told

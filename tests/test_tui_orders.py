@@ -32,6 +32,15 @@ approvers = { halland = "Anna Berg", sahlgrenska = "Erik Ek" }
 learning_rate = 0.1
 batch = 32
 """
+REHEARSAL = """
+id = "REHEARSAL"
+purpose = "To be stopped"
+sites = ["halland", "sahlgrenska"]
+data = "digits"
+model = "mlp"
+rounds = 500
+normalisation = "none"
+"""
 
 
 @pytest.fixture
@@ -86,6 +95,7 @@ async def test_two_operators_do_everything_from_their_dashboards(folder: Path) -
     port = free_port()
     study = folder / "study.toml"
     study.write_text(STUDY)
+    rehearsal = folder / "rehearsal.toml"
     async with watching(west).run_test(size=(100, 40)) as one:
         here = one.app
         assert isinstance(here, Dashboard)
@@ -158,7 +168,35 @@ async def test_two_operators_do_everything_from_their_dashboards(folder: Path) -
                 "the validation's end",
             )
 
-        await one.press("8", "e")
+        first = here.progress.run
+        assert first is not None
+        rehearsal.write_text(REHEARSAL)
+        await one.press("5", "n")
+        await fill(one, str(rehearsal), "")
+        await until(
+            one, lambda: here.progress.run.run != first.run and here.progress.run.round > 0,
+            "the second run",
+        )  # fmt: skip
+        await one.press("z")
+        await until(one, lambda: here.progress.run.state == "PAUSED", "the pause")
+        await one.press("z")
+        await until(one, lambda: here.progress.run.state == "RUNNING", "the resumed run")
+        await one.press("X")
+        await sees(one, "Ends run rehearsal")
+        await one.press(*"REHEARSAL", "enter")
+        await until(one, lambda: here.progress.run.state == "STOPPED", "the stopped run")
+        await one.press("6", "v")
+        await until(
+            one,
+            lambda: (
+                here.view.compared is not None
+                and here.view.compared.attempt == 2
+                and here.view.compared.outcome != ""
+            ),
+            "the second validation",
+        )
+
+        await one.press("8", "slash", *first.run, "enter", "e")
         await fill(one, str(folder / "export"))
         await sees(one, "journal.jsonl")
         await one.press("escape", "v")

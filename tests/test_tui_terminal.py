@@ -99,7 +99,7 @@ def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path) -> Non
         with viewing(place, mode) as terminal:
             for key in walk:
                 terminal.press_and_see(key)
-                terminal.until(lambda: "Being read." not in terminal.text)  # noqa: B023
+                terminal.until(lambda: "Being read." not in terminal.text)
                 seen.append((key, terminal.text, terminal.cells))
 
     assert shown["diff"] == shown["plain"]

@@ -8,10 +8,12 @@ from fedtui.tui.actions import Action
 from fedtui.tui.text import Line
 from fedtui.tui.view import View, alarm
 
-_WIDE = 100  # columns; below, the header is short
+_WIDE = 112  # columns; below, the header is short
 _LABELLED = 140  # columns; from here on screens' whole names leave room for what can be done
 _TINY = 64  # columns; below, other screens go by their numbers alone
+_STUDY = len("  study ")
 _SHORT = 8  # characters that a name keeps while another one can give way
+_STUDY = len("  study ")
 _SHORT = 8  # characters that a name keeps while another one can give way
 _ROLES = {"coordinator": "coord"}
 
@@ -19,37 +21,35 @@ _ROLES = {"coordinator": "coord"}
 def header(view: View, width: int) -> Line:
     """Site, role, study, phase, what has left, link, and how old the last news is.
 
-    Where columns are few the study's name gives way first, then the roles, then the site's name.
+    Where columns are few the roles are shortened, then names are cut, the study's first.
     """
-    wide = width >= _WIDE
     ends = _ends(view, width)
-    name, phase = view.progress.site or _nameless(view), _phase(view)
-    study, roles = _study(view, wide=wide), _roles(view, wide=wide)
-    lead = " fedtui  " if wide else " "
-
-    def over() -> int:
-        return len(lead + name + roles + study + phase) + text.length(ends) - width
-
-    study = text.cut(study, max(_SHORT + 2, len(study) - max(0, over())), "~")
-    if over() > max(0, len(name) - _SHORT):
-        roles = ""
-    name = text.cut(name, max(_SHORT, len(name) - max(0, over())), "~")
-    if over() > 0:
-        study = ""
+    lead = " fedtui  " if width >= _WIDE else " "
+    name, phase, study = view.progress.site or _nameless(view), _phase(view), _study(view, width)
+    least = study[: _STUDY + _SHORT]
+    for roles in _roles(view):
+        room = width - len(lead + name + roles + phase) - text.length(ends)
+        if room >= len(least):
+            break
+    study = text.cut(study, max(room, len(least)), "~") if room > len("study") else ""
+    name = text.cut(name, max(_SHORT, len(name) + min(0, room - len(study))), "~")
     start = ((lead, "bar"), (name, "bar-strong"), (roles, "bar"), (study, "bar"))
-    gap = (" " * max(0, -over()), "bar")
-    return text.fit((*start, (phase, "bar-strong"), gap, *ends), width)
+    gap = width - text.length((*start, (phase, ""), *ends))
+    return text.fit((*start, (phase, "bar-strong"), (" " * max(0, gap), "bar"), *ends), width)
 
 
 def _ends(view: View, width: int) -> Line:
     wide, tiny = width >= _WIDE, width < _TINY
+    news = view.news.removeprefix("news ") if tiny else view.news
+    if tiny and view.stale:
+        news = ""
     link, role = view.link
     sent = view.sent
     ends = [
         (f"  sent {words.size(sent)}" if sent is not None and not tiny else "", "bar"),
         ("  " if tiny else "  link ", "bar"),
         (link, "bar" if role == "ok" else "bar-fail"),
-        ("  " + (view.news.removeprefix("news ") if tiny else view.news), "bar"),
+        ("  " + news if news else "", "bar"),
     ]
     if view.stale:
         ends.append((" STALE", "bar-fail"))
@@ -70,19 +70,18 @@ def _phase(view: View) -> str:
     return f"  {view.phase}{round_}{' interop' if run and run.interop else ''}"
 
 
-def _study(view: View, *, wide: bool) -> str:
+def _study(view: View, width: int) -> str:
     run = view.progress.run
-    return f"  {'study ' if wide else ''}{run.study}" if run else ""
+    return f"  {'study ' if width >= _WIDE else ''}{run.study}" if run else ""
 
 
-def _roles(view: View, *, wide: bool) -> str:
-    """Where there is no room for both, that it coordinates: everybody knows that a site trains."""
+def _roles(view: View) -> tuple[str, ...]:
+    """From whole to nothing; of two, that it coordinates: everybody knows that a site trains."""
     roles = view.progress.roles
-    if not roles or (not view.live and not wide):
-        return ""
-    if wide:
-        return f" ({'+'.join(roles)})"
-    return " (coord)" if view.coordinates else " (site)"
+    if not roles:
+        return ("",)
+    short = " (coord)" if view.coordinates else " (site)"
+    return (f" ({'+'.join(roles)})", short, "") if view.live else (short, "")
 
 
 def _nameless(view: View) -> str:

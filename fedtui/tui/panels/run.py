@@ -10,7 +10,7 @@ from fedtui.tui.text import Column, Line, Panel, Span
 from fedtui.tui.view import View
 
 _LINES = len(chart.MARKERS) - 1  # sites in one chart, each with a sign of its own
-_POINTS = 500  # more than a wide screen has columns
+_POINTS = 160  # as many as a chart has columns; a frame of 50 sites stays below 100 ms
 _DURATIONS = "durations"
 _SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5")
 
