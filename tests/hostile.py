@@ -46,6 +46,13 @@ def huge_header() -> bytes:
     return stream.getvalue()
 
 
+def zipped(size: int) -> bytes:
+    """An .npz of so many zeros, a thousandth of them long."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{NAME: np.zeros(size, np.uint8)})
+    return stream.getvalue()
+
+
 def reply(to: Message, arrays: ArrayRecord | None, count: object = 100) -> Message:
     """An answer that is right but for what a test put into it; without a count for None."""
     metrics = MetricRecord({"loss": 1.0})

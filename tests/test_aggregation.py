@@ -1,5 +1,6 @@
 """The joint model is the weighted mean of what the sites sent, and of nothing else."""
 
+import gzip
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -104,6 +105,8 @@ BAD_ARRAYS: dict[str, tuple[ArrayRecord, str]] = {
     "half a header": (hostile.raw(hostile.npy(GOOD)[:20]), "arrays"),
     "no header": (hostile.raw(b"not numpy at all"), "arrays"),
     "nothing": (hostile.raw(b""), "arrays"),
+    "a gzip bomb": (hostile.raw(gzip.compress(bytes(1 << 24))), "arrays"),
+    "a zip bomb": (hostile.raw(hostile.zipped(1 << 24)), "arrays"),
 }
 
 
@@ -239,6 +242,10 @@ ATTACKS: list[tuple[str, Callable[[Message], Message | hostile.Raw]]] = [
     ("malformed", undecodable("Message", b"\xff not protobuf")),
     ("malformed", undecodable("Message", b"")),
     ("malformed", undecodable("Message", b"", children="0" * 64)),
+    ("failed", lambda m: hostile.failed(m, "[" * 100_000)),
+    ("arrays", bytes_of(gzip.compress(bytes(1 << 26)))),
+    ("arrays", bytes_of(hostile.zipped(1 << 26))),
+    ("malformed", undecodable("ArrayRecord", b"[" * 100_000)),
     ("malformed", undecodable("ArrayRecord", b"[]")),
     ("malformed", undecodable("Array", b"{}")),
     ("malformed", undecodable("MetricRecord", b"\xff")),
@@ -344,6 +351,8 @@ def describe(message: Message, **changes: object) -> Message:
     [
         {},
         {"manifest": "no json"},
+        {"manifest": "[" * 100_000},
+        {"features": '[{"a":' * 50_000},
         {"manifest": "7"},
         {"features": '[{"nonsense": 1}]'},
         {"count": "text", "total": b"", "square": b""},

@@ -542,7 +542,7 @@ def _judge_preparation(message: Message) -> tuple[int, dict[str, float], dict[st
             part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[arg-type]
             for part in datasets.Statistics._fields
         }
-    except (ValueError, TypeError, KeyError, models.ModelError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, models.ModelError) as error:
         raise vectors.RefusedError(
             "malformed", "the description of the data cannot be read."
         ) from error

@@ -103,7 +103,7 @@ def _reason(message: Message) -> str:
     try:
         document = json.loads(message.error.reason or "")
         words = f"{document['message']} {document['remedy']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "the site's Flower app failed; its own log says why."
     return "".join(c for c in words[:_LONGEST_REASON] if c.isprintable())
 
