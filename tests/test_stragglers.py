@@ -18,10 +18,12 @@ from fedtui import events, orders
 from fedtui.agreement import clauses
 from fedtui.flower.strategy import next_shares
 from fedtui.site import Home
-from fedtui.study import Quorum, Study
+from fedtui.study import Quorum
+from models._rounds import Trained
 from tests import federation as fed
 from tests.conftest import STRANGE
 from tests.federation import COORDINATOR, SITE, Federation, records, until
+from tests.test_models_rounds import site as engine_of
 
 DEADLINE_SECONDS = 10.0  # far above what a round takes on a busy host
 WORK = {"learning_rate": 0.1, "batch": 8, "epochs": 4}
@@ -142,22 +144,19 @@ def test_a_slow_site_does_fewer_steps_and_weighs_less_where_the_study_says_so(
     assert rounds == {n: taken[n].examples + others[n].examples for n in rounds}
 
 
-@pytest.mark.slow
-def test_two_sites_of_unequal_speed_come_closer(trio: Federation) -> None:
-    def apart(terms: Study) -> float:
-        """How many times as long the slow site trains, in the middle of the rounds after two."""
-        with slow(trainer_of(trio.homes[SITE])):
-            ended = trio.run(terms)
-        mine, other = (train_of(trio, ended.run, name) for name in (SITE, COORDINATOR))
-        return float(
-            np.median([mine[n].seconds["train"] / other[n].seconds["train"] for n in mine if n > 2])
-        )
+def test_a_share_of_the_steps_is_the_first_of_them_and_the_whole_is_as_without() -> None:
+    engine = engine_of(epochs=3)  # 21 steps over 50 examples
+    start = engine.initial()
 
-    work = {**WORK, "epochs": 100}
-    off = fed.study(rounds=6, training=work)
-    trio.run(replace(off, rounds=1))
+    def trained(**share: float) -> Trained:
+        return engine.train(start, round=1, stream=2, **share)  # type: ignore[arg-type]
 
-    assert apart(replace(off, quorum=Quorum(adaptive=True))) < 0.8 * apart(off)
+    whole, half = trained(), trained(share=0.5)
+
+    assert np.array_equal(trained(share=1.0).vector, whole.vector)
+    assert (whole.steps, whole.examples) == (21, 50)
+    assert (half.steps, half.examples) == (11, 26)
+    assert not np.array_equal(half.vector, whole.vector)
 
 
 def test_a_study_that_adapts_says_so_and_one_with_privacy_may_not() -> None:
