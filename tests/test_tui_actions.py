@@ -144,9 +144,8 @@ async def test_a_study_is_proposed_read_signed_withdrawn_and_its_next_version_sh
         await sees(pilot, "is approved by Erik Ek")
         await pilot.press("escape")
         await sees(pilot, "+sahlgrenska")
-        await pilot.press("W")
-        await sees(pilot, "nothing can take that out again")
-        await fill(pilot, "", "DIGITS-1")
+        await confirm(pilot, "W", "nothing can take that out again", "DIGITS-1")
+        await fill(pilot, "")
         await sees(pilot, "is withdrawn by this site")
         await pilot.press("escape")
         await sees(pilot, "xsahlgrenska")
@@ -157,8 +156,8 @@ async def test_a_study_is_proposed_read_signed_withdrawn_and_its_next_version_sh
         await sees(pilot, "DIGITS-1 v2")
         await pilot.press("up", "up", "pageup", "pageup")
         await sees(pilot, "rounds: 20 becomes 30")
-        await pilot.press("X")
-        await fill(pilot, "too long", "Erik Ek", "a long passphrase", "DIGITS-1")
+        await confirm(pilot, "X", "All sites read the reason", "DIGITS-1")
+        await fill(pilot, "too long", "Erik Ek", "a long passphrase")
         await sees(pilot, "x DECLINED")
 
     said = [getattr(e, "decision", "") for e in told(home, events.DecisionSigned)]

@@ -70,11 +70,10 @@ class Agreeing(Operator, inherit_bindings=False):
             Field(name="reason", label="reason"),
             Field(name="person", label="who signs", value=str(one["approver"])),
             Field(name="passphrase", label="passphrase", secret=True),
-            Field(name="id", label=f"type {one['id']}"),
         )
+        effect = f"No run of {one['id']} v{one['version']} can start. All sites read the reason."
 
         def work(home: Home, given: dict[str, str]) -> str:
-            _check_typed(given["id"], str(one["id"]))
             told = operations.decline_study(
                 home,
                 named(one),
@@ -84,27 +83,23 @@ class Agreeing(Operator, inherit_bindings=False):
             )
             return _signed(told, "declined")
 
-        self._ask("Decline", "No run of it can start. All sites read the reason.", fields, work)
+        self._confirm_and_ask("Decline", effect, str(one["id"]), fields, work)
 
     def action_withdraw_study(self) -> None:
         one = self._chosen_study()
         if one is None:
             return
-        fields = (
-            Field(name="reason", label="reason", needed=False),
-            Field(name="id", label=f"type {one['id']}"),
-        )
-        about = (
+        fields = (Field(name="reason", label="reason", needed=False),)
+        effect = (
             "This site refuses the next message of any run of the study. What it gave before stays "
             "in the joint model; nothing can take that out again."
         )
 
         def work(home: Home, given: dict[str, str]) -> str:
-            _check_typed(given["id"], str(one["id"]))
             told = operations.withdraw_study(home, named(one), reason=given["reason"])
             return _signed(told, "withdrawn")
 
-        self._ask("Withdraw", about, fields, work)
+        self._confirm_and_ask("Withdraw", effect, str(one["id"]), fields, work)
 
     def action_run_study(self) -> None:
         one = self._chosen_study()

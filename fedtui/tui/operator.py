@@ -94,6 +94,22 @@ class Operator(Viewer, inherit_bindings=False):
 
         self.push_screen(Confirm(title, effect, word, self._view.glyphs), take)
 
+    def _confirm_and_ask(
+        self,
+        title: str,
+        effect: str,
+        word: str,
+        fields: Sequence[Field],
+        work: Callable[[Home, dict[str, str]], Outcome | str],
+    ) -> None:
+        def take(sure: bool | None) -> None:
+            if sure:
+                self._ask(title, effect, fields, work)
+            else:
+                self.redraw(note=f"{title}: cancelled, nothing has changed")
+
+        self.push_screen(Confirm(title, effect, word, self._view.glyphs), take)
+
     # This home.
 
     def action_create_site(self) -> None:
