@@ -21,7 +21,7 @@ def known(home: Home) -> Progress:
     site.load(home)
     book = Journal(home.journal, source="viewer")
     try:
-        return progress.fold(book.read())
+        return progress.fold(book.pages())
     finally:
         book.close()
 
