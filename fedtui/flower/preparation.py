@@ -19,6 +19,7 @@ from fedtui import events
 from fedtui.flower.grid import DirectGrid, Reply
 from fedtui.flower.strategy import Terms, judge_metrics
 from fedtui.flower.vectors import RefusedError
+from models import Manifest, ModelError
 
 # Standardised difference of two means above which groups are out of balance. Rubin, Using
 # Propensity Scores to Help Design Observational Studies, 2001; Stuart, Statistical Science, 2010.
@@ -28,6 +29,36 @@ LABEL_SHIFT = 0.25
 _SURE = 3.0  # standard errors; thirty features at four sites would else find one by chance
 _SCALED = 0.1  # from mean 0 and deviation 1: a site that scaled its own data, exactly or nearly
 _FEWEST_SCALED = 3  # features
+
+
+def judge(message: Message) -> tuple[int, dict[str, float], dict[str, Any]]:
+    """Examples, metrics and body of a site's answer to round 0.
+
+    Raises:
+        RefusedError: it describes no data, or its sums cannot be used.
+    """
+    examples, metrics, content = judge_metrics(message)
+    fields = content.get("fields")
+    if not isinstance(fields, ConfigRecord):
+        raise RefusedError("malformed", "the answer holds no description of the data.")
+    values = dict(fields)
+    try:
+        Manifest.from_json(json.loads(str(values["manifest"])))
+        columns = len([Feature(**f) for f in json.loads(str(values["features"]))])
+        json.loads(str(values["classes"]))
+        sums = {
+            part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[arg-type]
+            for part in Statistics._fields
+        }
+    except (ValueError, TypeError, KeyError, RecursionError, ModelError) as error:
+        raise RefusedError("malformed", "the description of the data cannot be read.") from error
+    for part, numbers in sums.items():
+        if len(numbers) != columns or not np.isfinite(numbers).all():
+            raise RefusedError("statistics", f"the sums '{part}' cannot be used.")
+    body: dict[str, Any] = {"fields": values}
+    if "arrays" in content.array_records:
+        body["arrays"] = content.array_records["arrays"]
+    return examples, metrics, body
 
 
 def warnings(run: str, replies: Mapping[str, Reply]) -> Iterator[events.ShiftFound]:

@@ -3,62 +3,31 @@
 import contextlib
 import json
 import queue
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from safetensors import SafetensorError
 
 import datasets
 import models
 from fedtui import events, keys
 from fedtui import study as studies
-from fedtui.errors import BusyError, OperatorError, UsageError, storage
-from fedtui.flower import arrays, checkpoints, interop, matrix, preparation, rules, vectors
-from fedtui.flower.checkpoints import Checkpoint
+from fedtui.errors import BusyError, OperatorError, UsageError
+from fedtui.flower import checkpoints, interop, matrix, rules
+from fedtui.flower.course import Course, Run
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.grid import Control, DirectGrid, StoppedError
 from fedtui.flower.presence import Presence
 from fedtui.flower.probing import Probe
-from fedtui.flower.rules import State
-from fedtui.flower.strategy import JointAveraging, Terms, judge_metrics, pool_preparations
+from fedtui.flower.strategy import Terms
 from fedtui.flower.studies import Studies
-from fedtui.flower.vectors import Vector
 from fedtui.flower.work import write_atomically
 from fedtui.journal import Journal
 from fedtui.site import Home
 from fedtui.study import Study
-from models import Manifest
-
-_STORAGE_SECONDS = (1.0, 60.0)  # between tries over a disk that is full: the first, the longest
-_OVER_FLOWER_SECONDS = 10 * 365 * 86400.0  # our own deadlines rule; Flower's never comes first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of a study; its id outlives every process.
-
-    Attributes:
-        alone: The only site that trains, empty for all of them.
-    """
-
-    id: str
-    study: Study
-    alone: str
-
-    @property
-    def train_sites(self) -> tuple[str, ...]:
-        """Who trains, by name."""
-        return (self.alone,) if self.alone else tuple(sorted(self.study.sites))
 
 
 class Runs:
@@ -289,7 +258,7 @@ class Runs:
             withdrawn=partial(self._agreements.has_withdrawn, run.study),
         )
         try:
-            file, digest = self._stored(run, grid, resumed=resumed)
+            file, digest = self._course(run).carry_out(grid, resumed=resumed)
         except StoppedError:
             return events.RunEnded(
                 run=run.id, outcome="stopped", cause="an operator stopped it", code=1
@@ -324,7 +293,7 @@ class Runs:
             withdrawn=partial(self._agreements.has_withdrawn, run.study),
         )
         try:
-            folder, vouched = self._folder(run.id), self._vouched(run)
+            folder, vouched = self._folder(run.id), self._course(run).vouched()
             start, last = checkpoints.first(folder, vouched), checkpoints.newest(folder, vouched)
             assert last is not None
             terms = Terms(
@@ -358,6 +327,16 @@ class Runs:
         finally:
             grid.close()
 
+    def _course(self, run: Run) -> Course:
+        return Course(
+            run,
+            folder=self._folder(run.id),
+            journal=self._journal,
+            key=self._key,
+            site=self._site,
+            control=self._control,
+        )
+
     def _unfinished_validations(self) -> list[tuple[str, int]]:
         records = self._journal.own(("ValidationStarted", "ValidationEnded"))
         unfinished: dict[str, int] = {}
@@ -367,189 +346,3 @@ class Runs:
             elif isinstance(event, events.ValidationEnded):
                 unfinished.pop(event.run, None)
         return list(unfinished.items())
-
-    def _stored(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
-        """Carry the run out; when the disk does not take it, go on from the last checkpoint."""
-        pause = _STORAGE_SECONDS[0]
-        while True:
-            try:
-                return self._federate(run, grid, resumed=resumed)
-            except (OperatorError, OSError, SafetensorError) as error:
-                if (trouble := storage(error)) is None:
-                    raise
-            resumed = True
-            self._journal.append(
-                events.StorageAwaited(process="coordinator", seconds=0.0, cause=str(trouble))
-            )
-            until = time.monotonic() + pause
-            while time.monotonic() < until:
-                if self._control.stopped:
-                    raise StoppedError
-                time.sleep(0.2)
-            pause = min(2 * pause, _STORAGE_SECONDS[1])
-
-    def _federate(self, run: Run, grid: DirectGrid, *, resumed: bool) -> tuple[str, str]:
-        folder = self._folder(run.id)
-        spool = folder / "updates"
-        shutil.rmtree(spool, ignore_errors=True)
-        spool.mkdir(mode=0o700)
-        ended = self._last_round(run)
-        checkpoint = checkpoints.newest(folder, self._vouched(run))
-        if resumed:
-            reached = 0 if checkpoint is None else checkpoint.round
-            self._journal.append(
-                events.RunResumed(run=run.id, round=max(reached, min(ended + 1, run.study.rounds)))
-            )
-        terms = Terms(run=run.id, study=run.study, train_sites=run.train_sites)
-        if checkpoint is None:
-            checkpoint = self._prepare(run, grid, terms)
-        terms = replace(
-            terms,
-            manifest=checkpoint.manifest,
-            normalisation=checkpoint.normalisation,
-            enrolled=self._answered(run, 0, "prepare"),
-        )
-        # A checkpoint may be there before its round ended: then only evaluation is left to do.
-        trained = checkpoint.round > ended
-        first = checkpoint.round if trained and checkpoint.round > 0 else checkpoint.round + 1
-        reached = checkpoint.round
-
-        def keep(round: int, model: Vector, state: State) -> None:
-            nonlocal reached
-            random = {"seed": run.study.seed, "next_round": round + 1}
-            self._keep(
-                run,
-                replace(checkpoint, round=round, parameters=model, arrays=state, random=random),
-            )
-            reached = round
-
-        saver = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        strategy = JointAveraging(
-            terms,
-            first=first,
-            trained=self._examples(run, first) if trained and checkpoint.round > 0 else 0,
-            joint=checkpoint.parameters,
-            state=checkpoint.arrays,
-            spool=spool,
-            append=self._append,
-            on_model=lambda round, model, state: saver.submit(keep, round, model, state),
-        )
-        rounds = run.study.rounds - first + 1
-        with saver:  # whatever ends the run, a checkpoint begun is finished first
-            if rounds > 0:
-                strategy.start(
-                    grid,
-                    arrays.to_record(checkpoint.parameters, run.study.transport),
-                    num_rounds=rounds,
-                    timeout=_OVER_FLOWER_SECONDS,
-                )
-        shutil.rmtree(spool, ignore_errors=True)
-        model = folder / "model.safetensors"
-        last = f"checkpoint-{reached:05d}.safetensors"
-        write_atomically(model, (folder / last).read_bytes(), durable=True)
-        return str(model), self._vouched(run)[last]
-
-    def _prepare(self, run: Run, grid: DirectGrid, terms: Terms) -> Checkpoint:
-        """Round 0: one manifest, one first model, one scale for everybody."""
-        first = run.train_sites[0]
-        grid.judge = lambda _, message: _judge_preparation(message)
-        contents = {
-            name: RecordDict({"config": terms.config(0, "prepare", initial=name == first)})
-            for name in grid.present(run.study.sites, round=0, phase="prepare")
-        }
-        replies = grid.ask(contents, MessageType.QUERY, round=0, phase="prepare")
-        manifest, vector, normalisation = pool_preparations(
-            replies, first=first, federated=run.study.normalisation == "federated"
-        )
-        for event in preparation.warnings(run.id, replies):
-            self._append(event)
-        if normalisation is not None and run.study.treated:
-            normalisation = preparation.treatment(grid, terms, replies, normalisation)
-        checkpoint = Checkpoint(
-            run=run.id,
-            round=0,
-            fingerprint=studies.fingerprint(run.study),
-            manifest=manifest,
-            parameters=vector,
-            normalisation=normalisation,
-            strategy={"name": run.study.strategy},
-            random={"seed": run.study.seed, "next_round": 1},
-        )
-        self._keep(run, checkpoint)
-        return checkpoint
-
-    def _append(self, event: events.Event) -> None:
-        """Journal ``event``; at a round's end also our own signed head, for the sites to keep."""
-        self._journal.append(event)
-        if isinstance(event, events.RoundEnded):
-            at, head = self._journal.head()
-            signature = keys.sign_head(self._key, site=self._site, at=at, head=head.hex())
-            public = keys.public_bytes(self._key.public_key()).decode()
-            self._journal.append(
-                events.HeadWitnessed(
-                    run=event.run, site=self._site, at=at, head=head.hex(), key=public,
-                    signature=signature,
-                )
-            )  # fmt: skip
-
-    def _keep(self, run: Run, checkpoint: Checkpoint) -> None:
-        path, digest, size = checkpoints.write(self._folder(run.id), checkpoint)
-        self._journal.append(
-            events.CheckpointWritten(
-                run=run.id, round=checkpoint.round, file=path.name, sha256=digest, bytes=size
-            )
-        )
-
-    def _vouched(self, run: Run) -> dict[str, str]:
-        found = (record.event for record in self._journal.own(("CheckpointWritten",)))
-        return {
-            event.file: event.sha256
-            for event in found
-            if isinstance(event, events.CheckpointWritten) and event.run == run.id
-        }
-
-    def _examples(self, run: Run, round: int) -> int:
-        """How many training examples stand behind a round's model, by the answers taken."""
-        return sum(self._answered(run, round, "train").values())
-
-    def _answered(self, run: Run, round: int, phase: events.Phase) -> dict[str, int]:
-        """The examples of each site's answer that was taken."""
-        answers = (record.event for record in self._journal.own(("AnswerReceived",)))
-        return {
-            e.site: e.examples
-            for e in answers
-            if isinstance(e, events.AnswerReceived)
-            and (e.run, e.round, e.phase) == (run.id, round, phase)
-        }
-
-    def _last_round(self, run: Run) -> int:
-        found = (record.event for record in self._journal.own(("RoundEnded",)))
-        rounds = [e.round for e in found if isinstance(e, events.RoundEnded) and e.run == run.id]
-        return max(rounds, default=0)
-
-
-def _judge_preparation(message: Message) -> tuple[int, dict[str, float], dict[str, Any]]:
-    examples, metrics, content = judge_metrics(message)
-    fields = content.get("fields")
-    if not isinstance(fields, ConfigRecord):
-        raise vectors.RefusedError("malformed", "the answer holds no description of the data.")
-    values = dict(fields)
-    try:
-        Manifest.from_json(json.loads(str(values["manifest"])))
-        columns = len([datasets.Feature(**f) for f in json.loads(str(values["features"]))])
-        json.loads(str(values["classes"]))
-        sums = {
-            part: np.frombuffer(values[part], dtype="<f8")  # type: ignore[arg-type]
-            for part in datasets.Statistics._fields
-        }
-    except (ValueError, TypeError, KeyError, RecursionError, models.ModelError) as error:
-        raise vectors.RefusedError(
-            "malformed", "the description of the data cannot be read."
-        ) from error
-    for part, numbers in sums.items():
-        if len(numbers) != columns or not np.isfinite(numbers).all():
-            raise vectors.RefusedError("statistics", f"the sums '{part}' cannot be used.")
-    body: dict[str, Any] = {"fields": values}
-    if "arrays" in content.array_records:
-        body["arrays"] = content.array_records["arrays"]
-    return examples, metrics, body
