@@ -44,21 +44,23 @@ class Probe:
             self.free.release()
 
     def _exchange(self, site: str, run: int) -> dict[str, Any]:
-        attached = self._presence.attached(site)
-        content = RecordDict({"config": ConfigRecord({"run": "", "round": 0, "phase": PHASE})})
-        began = time.monotonic()
-        id = self._fleet.send(
-            Message(content, self._fleet.node(site), MessageType.QUERY, ttl=_MESSAGE_SECONDS)
-        )
+        attached, began = self._presence.attached(site), time.monotonic()
+        ids = [self._send(site)]
         try:
-            while (seconds := time.monotonic() - began) < _SECONDS:
+            while time.monotonic() - began < _SECONDS:
                 self._fleet.wait(0.05)
-                if self._fleet.receive(id, run) is not None:
+                if any(self._fleet.receive(id, run) is not None for id in ids):
                     return {"seconds": round(time.monotonic() - began, 4)}
-                if self._presence.attached(site) != attached:
-                    return {"lost": True, "pulled": self._fleet.delivered(id)}
-            return {"lost": True, "pulled": self._fleet.delivered(id), "seconds": round(seconds, 1)}
+                if self._presence.attached(site) != attached:  # a message under way may be lost
+                    attached = self._presence.attached(site)
+                    ids.append(self._send(site))
+            return {"lost": True, "pulled": self._fleet.delivered(ids[-1])}
         except RefusedError as error:
             return {"refused": error.code}
         finally:
-            self._fleet.forget([id])
+            self._fleet.forget(ids)
+
+    def _send(self, site: str) -> str:
+        content = RecordDict({"config": ConfigRecord({"run": "", "round": 0, "phase": PHASE})})
+        node = self._fleet.node(site)
+        return self._fleet.send(Message(content, node, MessageType.QUERY, ttl=_MESSAGE_SECONDS))
