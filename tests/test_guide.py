@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from fedtui import errors, guide, processes
+from fedtui import errors, events, guide, processes
 from fedtui.site import Home
-from tests.federation import free_port
+from tests.federation import free_port, until
 
 FEDTUI = Path(sys.executable).with_name("fedtui")
 ORDER = re.compile(r"^ {2}\[(\w+)\] \$ (fedtui .*)$", re.MULTILINE)
@@ -76,6 +76,8 @@ def test_the_first_federation_works_as_the_guide_says(folder: Path) -> None:
             for name, part in sites().items():
                 with (folder / name / "site.toml").open("a") as file:
                     file.write(f'\n[data.digits]\npart = "{part}"\n')
+        if words.startswith("fedtui watch"):  # an operator is not as quick as this test
+            until(Home(home), lambda e: isinstance(e, events.RunSubmitted))
         done = run(words, home, folder)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         if words.startswith("fedtui invite"):

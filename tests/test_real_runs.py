@@ -13,7 +13,7 @@ from fedtui.site import Home
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, records
 
-SHARED = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data"))
+SHARED = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data")).absolute()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 

@@ -32,7 +32,7 @@ from tests import federation as fed
 from tests.federation import Federation, until
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
-FOLDER = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data")) / "heart_disease"
+FOLDER = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data")).absolute() / "heart_disease"
 PASSPHRASE = "correct horse battery staple"
 pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason="FEDTUI_SHARED_DATA has no heart_disease"),
