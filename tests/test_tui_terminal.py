@@ -140,7 +140,7 @@ def test_a_signal_ends_the_viewer_and_restores_the_terminal(
         assert ALTERNATE in terminal.bytes
         os.kill(terminal.process.pid, number)
 
-        assert terminal.ended(1.5) == code
+        assert terminal.ended(15) == code
         assert all(mode in terminal.bytes for mode in CURSOR_BACK)
 
 
@@ -154,7 +154,7 @@ def test_a_closed_terminal_ends_the_viewer_even_when_hangups_are_ignored(
         terminal.settle()
         terminal.close()
 
-        assert terminal.ended(1.5) == 129
+        assert terminal.ended(15) == 129
 
 
 def test_a_terminal_that_stops_reading_cannot_hold_the_viewer(tmp_path: Path) -> None:
