@@ -195,7 +195,7 @@ def test_leaving_says_nothing_when_nothing_runs_and_restores_the_terminal(place:
     with viewing(place) as terminal:
         terminal.press("q")
 
-        assert terminal.ended(2.0) == 0
+        assert terminal.ended(15) == 0
         assert all(mode in terminal.bytes for mode in CURSOR_BACK)
         assert (
             b"training continues."
@@ -266,7 +266,7 @@ def test_the_harness_itself_reads_and_answers() -> None:
         terminal.read(0.5)
         terminal.press("\n")
 
-        assert terminal.ended(5.0) == 0
+        assert terminal.ended(15) == 0
 
 
 def test_a_suspended_viewer_draws_everything_when_it_comes_back(place: Path) -> None:
