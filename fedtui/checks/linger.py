@@ -50,7 +50,8 @@ def judge(uid: int, user: str, *, linger: bool, kills: bool) -> Finding:
             measured="off",
             meaning="logind leaves detached processes alone; after a restart of this host "
             "'fedtui up' is needed.",
-            remedy=f"For a start at boot: loginctl enable-linger {user}, then 'fedtui service install'.",
+            remedy=f"For a start at boot: loginctl enable-linger {user}, then 'fedtui service "
+            "install'.",
         )
     return Finding(
         state=State.WARN,
