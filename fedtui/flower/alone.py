@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 import datasets
 import models
 from datasets import DataError, Dataset
 from fedtui import study as studies
 from fedtui.errors import OperatorError
-from fedtui.flower import vectors, work
+from fedtui.flower import kept, vectors, work
 from fedtui.flower.trainer import pretrained, stream_of
-from fedtui.flower.vectors import Vector
 from fedtui.study import Study
 from models import ModelError
 
@@ -58,7 +56,7 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
     folder = Path(order["folder"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     about = {"study": order["study"], "code": studies.numeric_code(), "cohort": data.cohort_hash}
-    reached, vector, own = _newest(folder, about) or (
+    reached, vector, own = kept.newest(folder, "alone", about) or (
         0,
         engine.initial(pretrained(study, order["weights"])),
         None,
@@ -104,20 +102,6 @@ def own_scale(data: Dataset, study: Study) -> Scale:
 
 def _file(folder: Path, round: int) -> Path:
     return folder / f"alone-{round:05d}.safetensors"
-
-
-def _newest(folder: Path, about: dict[str, str]) -> tuple[int, Vector, Vector] | None:
-    for path in sorted(folder.glob("alone-*.safetensors"), reverse=True):
-        data = path.read_bytes()
-        try:
-            tensors = load(data)
-            length = int.from_bytes(data[:8], "little")
-            said = json.loads(data[8 : 8 + length])["__metadata__"]
-            if all(said[name] == value for name, value in about.items()):
-                return int(said["round"]), tensors["parameters"], tensors["own"]
-        except (SafetensorError, KeyError, ValueError):  # damaged: train that round again
-            continue
-    return None
 
 
 def main() -> None:

@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save
 
 from datasets import Dataset
 from fedtui import disclosure
 from fedtui.errors import DataError
-from fedtui.flower import crash, vectors, work
+from fedtui.flower import crash, kept, vectors, work
 from fedtui.flower.vectors import Vector
 from fedtui.study import Study
 from models import Manifest, _validation
@@ -112,7 +110,7 @@ def judge_imported(order: dict[str, Any], study: Study, bench: Bench) -> dict[st
         )
     foreign = np.fromfile(order["input"], dtype="<f4")
     predictions = {IMPORTED: engine.predict(foreign, local=bench.kept)}
-    own = _newest(Path(order["folder"]), {"fingerprint": order["fingerprint"]})
+    own = kept.newest(Path(order["folder"]), "local", {"fingerprint": order["fingerprint"]})
     if own is not None:
         predictions[LOCAL] = engine.predict(own[1], local=own[2])
     results = _judged(predictions, study, bench.data)
@@ -142,7 +140,7 @@ def _local_model(
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     first = np.fromfile(order["first"], dtype="<f4")
     about = {**_described(order, study, bench), "first": vectors.hash_of(first)}
-    reached, vector, own = _newest(folder, about) or (0, first, None)
+    reached, vector, own = kept.newest(folder, "local", about) or (0, first, None)
     for round in range(reached + 1, study.rounds + 1):
         crash.point("trainer.validating", round)
         trained = bench.engine(study).train(
@@ -170,20 +168,6 @@ def _scaled(order: dict[str, Any], vector: Vector) -> dict[str, NDArray[Any]]:
     if order["normalisation"] is not None:
         tensors["normalisation"] = np.asarray(order["normalisation"], dtype=np.float64)
     return tensors
-
-
-def _newest(folder: Path, about: Mapping[str, str]) -> tuple[int, Vector, Vector] | None:
-    for path in sorted(folder.glob("local-*.safetensors"), reverse=True):
-        data = path.read_bytes()
-        try:
-            tensors = parse_tensors(data)
-            length = int.from_bytes(data[:8], "little")
-            said = json.loads(data[8 : 8 + length])["__metadata__"]
-            if all(said[name] == value for name, value in about.items()):
-                return int(said["round"]), tensors["parameters"], tensors["own"]
-        except (SafetensorError, KeyError, ValueError):  # damaged: train that round again
-            continue
-    return None
 
 
 def _judged(predictions: Mapping[str, Predictions], study: Study, data: Dataset) -> dict[str, Any]:
