@@ -198,9 +198,26 @@ def advance(progress: Progress, record: Record) -> Progress:
     if run_id is not None:
         known = progress.runs.get(run_id)
         if known is None:  # the site's own work is journaled before the news of its run arrives
-            return replace(progress, early=(*progress.early, record)[-_KEPT_EARLY:])
+            early = (*_not_outdated(progress.early, event), record)
+            return replace(progress, early=early[-_KEPT_EARLY:])
         return replace(progress, runs={**progress.runs, run_id: _in_run(known, record)})
     return _in_home(progress, record)
+
+
+def _not_outdated(early: tuple[Record, ...], event: events.Event) -> tuple[Record, ...]:
+    """``early`` without the report of progress that ``event`` makes out of date.
+
+    Of reports that follow each other only the last of a site's round is kept, as
+    ``Journal.outline`` reads them.
+    """
+    if isinstance(event, events.TrainingProgressed):
+        for place in range(len(early) - 1, -1, -1):
+            known = early[place].event
+            if not isinstance(known, events.TrainingProgressed):
+                break
+            if (known.run, known.round, known.site) == (event.run, event.round, event.site):
+                return early[:place] + early[place + 1 :]
+    return early
 
 
 def _in_home(progress: Progress, record: Record) -> Progress:

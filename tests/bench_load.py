@@ -126,8 +126,12 @@ def book(count: int) -> None:
         journal.verify(path)
         timed("verified", began)
         began = time.monotonic()
-        progress.fold(reader.pages())
+        whole = progress.fold(reader.pages())
         timed("read and folded", began)
+        began = time.monotonic()
+        outline = progress.fold(record for batch in reader.outline() for record in batch)
+        timed("its outline folded", began)
+        assert outline == whole
         print(f"  {'this process holds':<28} {resident(os.getpid()):9.0f} MB")
         reader.close()
         writer.close()

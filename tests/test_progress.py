@@ -1,11 +1,14 @@
 """What is on screen is a fold: in one go or in pieces, early or late, always the same."""
 
+import tempfile
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtui import events, progress
+from fedtui import events, journal, progress
 from fedtui.events import Event
-from fedtui.journal import Record
+from fedtui.journal import Journal, Record
 from fedtui.progress import Progress
 from tests.test_events import KINDS, any_of
 
@@ -45,6 +48,62 @@ def test_a_fold_changes_nothing_that_it_was_given(story: list[Record]) -> None:
 
     assert [repr(state) for state in states] == shown
     assert progress.fold(story) == states[-1]
+
+
+def report(site: str, step: int, round: int = 1, run: str = "r") -> Event:
+    return events.TrainingProgressed(
+        run=run, round=round, site=site, step=step, steps=9, loss=float(step), examples=step
+    )
+
+
+def answer(site: str, metrics: dict[str, float]) -> Event:
+    return events.AnswerReceived(
+        run="r", round=1, phase="train", site=site, examples=9, metrics=metrics, seconds={}
+    )  # fmt: skip
+
+
+SITES, ROUNDS = st.sampled_from(["a", "b"]), st.integers(1, 2)
+REPORTS = st.lists(
+    st.one_of(
+        st.builds(report, SITES, st.integers(0, 9), ROUNDS, st.sampled_from(["r", "r", "other"])),
+        st.deferred(lambda: st.builds(asked, st.just("r"), ROUNDS)),
+        st.builds(answer, SITES, st.sampled_from([{}, {"loss": 0.5}])),
+        st.deferred(lambda: st.just(submitted())),
+    ),
+    max_size=60,
+)
+
+
+@given(REPORTS)
+def test_the_outline_of_a_journal_folds_to_the_same(happened: list[Event]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.db"
+        journal.create(path)
+        book = Journal(path, source="test")
+        try:
+            book.append_all([(event, 0) for event in happened])
+            whole = list(book.pages())
+            outline = [record for batch in book.outline() for record in batch]
+        finally:
+            book.close()
+
+    assert progress.fold(outline) == progress.fold(whole)
+    assert [r for r in whole if not isinstance(r.event, events.TrainingProgressed)] == [
+        r for r in outline if not isinstance(r.event, events.TrainingProgressed)
+    ]
+
+
+def test_an_outline_tells_each_sites_last_report_of_a_round() -> None:
+    told = [submitted(), asked(), *(report(site, n) for n in range(5) for site in ("a", "b"))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.db"
+        journal.create(path)
+        book = Journal(path, source="test")
+        book.append_all([(event, 0) for event in told])
+        outline = [record.seq for batch in book.outline() for record in batch]
+        book.close()
+
+    assert outline == [1, 2, 11, 12]
 
 
 def submitted(run: str = "r", sites: tuple[str, ...] = ("a", "b")) -> Event:

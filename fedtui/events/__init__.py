@@ -6,6 +6,7 @@ that could quote one. State on screen is a fold over events (``progress.advance`
 
 import dataclasses
 import json
+from functools import cache
 from typing import Any
 
 from fedtui.events._accept import check
@@ -158,6 +159,11 @@ __all__ = [
 KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclasses__()}
 
 
+@cache  # a journal is thousands of the same
+def _names(kind: type[Event]) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
+
+
 def to_fields(event: Event) -> dict[str, Any]:
     """The event's fields as JSON values, with its kind under ``event``."""
     return {"event": type(event).__name__} | {
@@ -181,7 +187,7 @@ def from_fields(fields: dict[str, Any]) -> Event:
     kind = KINDS.get(fields.get("event", ""))
     if kind is None:
         raise ValueError(f"unknown event {fields.get('event')!r}")
-    known = {f.name: f for f in dataclasses.fields(kind)}
+    known = _names(kind)
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.items()

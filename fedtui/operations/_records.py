@@ -21,9 +21,13 @@ def known(home: Home) -> Progress:
     site.load(home)
     book = Journal(home.journal, source="viewer")
     try:
-        return progress.fold(book.pages())
+        return _folded(book)
     finally:
         book.close()
+
+
+def _folded(book: Journal) -> Progress:
+    return progress.fold(record for batch in book.outline() for record in batch)
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def export_run(home: Home, run_id: str, to: Path) -> list[Path]:
     book = Journal(home.journal, source="operator")
     try:
         if not run_id:
-            last = progress.fold(book.read()).run
+            last = _folded(book).run
             if last is None:
                 raise UsageError("There is no run yet.", remedy="See 'fedtui status'.")
             run_id = last.run

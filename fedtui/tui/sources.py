@@ -52,6 +52,11 @@ class Live:
         journal = Journal(self._path, source="viewer")
         after = 0
         try:
+            for batch in journal.outline():
+                if stop.is_set():
+                    return
+                after = batch[-1].seq
+                yield batch
             while not stop.is_set():
                 batch = journal.read(after, limit=_BATCH)
                 if batch:
