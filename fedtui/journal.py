@@ -106,7 +106,8 @@ class Journal:
     """An open journal of one home, for appending and reading; safe between threads.
 
     Attributes:
-        trouble: What the disk says while an append waits for it, else empty.
+        trouble: What the disk said to the last append, while one waits for it or until the next
+            one gets through; else empty.
 
     Args:
         patient: Whether an append waits for as long as the disk is full or does not write, as a
@@ -143,12 +144,12 @@ class Journal:
                 records = self._append_all(pairs)
                 break
             except StorageError as error:
+                self.trouble = str(error)
                 if not self._patient:
                     raise
-                self.trouble = str(error)
             time.sleep(_PATIENCE_SECONDS)
         cause, self.trouble = self.trouble, ""
-        if cause:  # of several threads that waited, the first one tells
+        if cause and self._patient:  # of several threads that waited, the first one tells
             seconds = round(time.monotonic() - began, 1)
             self.append(events.StorageAwaited(process=self._source, seconds=seconds, cause=cause))
         return records

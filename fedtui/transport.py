@@ -98,12 +98,17 @@ def _status(status: int) -> LinkError:
     if status == 407:
         return _login()
     if status == 507:
-        return LinkError(
-            "storage",
-            "the disk under the coordinator's home is full",
-            remedy="Its operator frees disk space; both sides then go on by themselves.",
-        )
+        return disk_full()
     return LinkError(f"status-{status}", f"HTTP status {status} came back")
+
+
+def disk_full() -> LinkError:
+    """The coordinator answers, and cannot write what it is told."""
+    return LinkError(
+        "storage",
+        "the disk under the coordinator's home is full",
+        remedy="Its operator frees disk space; both sides then go on by themselves.",
+    )
 
 
 def _proxy(text: str, address: str) -> LinkError:

@@ -50,7 +50,7 @@ from fedtui.operations import findings
 from fedtui.processes import Lock
 from fedtui.site import Home
 from fedtui.study import PROTOCOL
-from fedtui.transport import LinkError
+from fedtui.transport import LinkError, disk_full
 
 REPORT_SECONDS = 1.0
 STORAGE_SECONDS = 1.0  # between two tries over a disk that is full
@@ -413,6 +413,8 @@ class Agent:
             self._news.append_all(news)
             if self._bench.pid is None and any(self._concerns_us(event) for event, _ in news):
                 self._bench.warm()  # the work follows
+        if not own and answer.get("storage") is True:
+            raise disk_full()
 
     def _after(self) -> int:
         """Up to where the coordinator's news is known here."""

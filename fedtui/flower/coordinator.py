@@ -45,7 +45,7 @@ class Coordinator:
         self._lock = Lock(home, "coordinator")
         self._journal = Journal(home.journal, source="coordinator", patient=True)
         # Of what answers sites: they hear that the disk is full, and are not left to wait.
-        answering = Journal(home.journal, source="coordinator")
+        self._answering = answering = Journal(home.journal, source="coordinator")
         self._fleet, self._gate = Fleet(), Gate()
         self._presence = Presence(answering)
         self._enrolment = Enrolment(
@@ -68,6 +68,7 @@ class Coordinator:
             site=self._site.name,
             key=lambda: keys.load_private(home.keys / "node.key").public_key(),
             epoch=secrets.token_hex(8),
+            storage=lambda: self._storage,
         )
         self._listener = _bind(self._site.coordinator.host, self._site.coordinator.port)
 
@@ -122,17 +123,35 @@ class Coordinator:
         return {"run": run.id}
 
     def _watch(self) -> None:
+        full = 0.0
         while True:
             time.sleep(1.0)
             with contextlib.suppress(StorageError):  # seen again in a second
+                if cause := self._answering.trouble:  # nothing else may be there to be written
+                    full = full or time.monotonic() - 1.0
+                    waited = round(time.monotonic() - full, 1)
+                    self._answering.append(
+                        events.StorageAwaited(process="coordinator", seconds=waited, cause=cause)
+                    )
+                full = 0.0
                 self._presence.watch()
                 self._renewal.watch()
                 self._enrolment.watch()
 
+    @property
+    def _storage(self) -> str:
+        """What the disk under this home said to whoever wrote last, its own agent included."""
+        return (
+            self._journal.trouble
+            or self._answering.trouble
+            or self._runs.storage
+            or self._presence.trouble(self._site.name)
+        )
+
     def _status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
-            "storage": self._journal.trouble,
+            "storage": self._storage,
             "sites": {
                 name: {
                     "here": self._presence.here(name),

@@ -78,11 +78,13 @@ class Course:
         pause = _STORAGE_SECONDS[0]
         while True:
             try:
-                return self._federate(grid, resumed=resumed)
+                done = self._federate(grid, resumed=resumed)
+                self._control.storage = ""
+                return done
             except (OperatorError, OSError, SafetensorError) as error:
                 if (trouble := storage(error)) is None:
                     raise
-            resumed = True
+            resumed, self._control.storage = True, str(trouble)
             self._journal.append(
                 events.StorageAwaited(process="coordinator", seconds=0.0, cause=str(trouble))
             )
@@ -200,6 +202,7 @@ class Course:
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         path, digest, size = checkpoints.write(self._folder, checkpoint)
+        self._control.storage = ""
         self._journal.append(
             events.CheckpointWritten(
                 run=self._run.id, round=checkpoint.round, file=path.name, sha256=digest, bytes=size

@@ -36,10 +36,15 @@ class StoppedError(Exception):
 
 @dataclass(kw_only=True)
 class Control:
-    """What operators ordered of the run in progress; read between and during exchanges."""
+    """What operators ordered of the run in progress; read between and during exchanges.
+
+    Attributes:
+        storage: What the disk says while the run waits for it, else empty.
+    """
 
     stopped: bool = False
     paused: bool = False
+    storage: str = ""
 
 
 @dataclass

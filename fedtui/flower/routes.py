@@ -5,6 +5,7 @@ bounded before they are read, since they arrive before anybody is authenticated.
 """
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import json
@@ -75,8 +76,9 @@ class Routes:
         site: str,
         key: Callable[[], PublicKey],
         epoch: str,
+        storage: Callable[[], str],
     ) -> None:
-        self.epoch = epoch
+        self.epoch, self._storage = epoch, storage
         self._gate, self._fleet, self._presence = gate, fleet, presence
         self._enrolment, self._studies = enrolment, studies
         self._probe = probe
@@ -193,8 +195,13 @@ class Routes:
             event = events.accept(checked)
             if isinstance(event, events.LinkChecked) and event.site == site:
                 self._journal.append(event)
+        state = {
+            "epoch": self.epoch,
+            "studies": self._studies.version,
+            "storage": bool(self._storage()),
+        }
         if body.get("after") is None:
-            return {"news": [], "epoch": self.epoch, "studies": self._studies.version}
+            return {"news": [], **state}
         news: list[dict[str, Any]] = []
         after = int(body["after"])
         if site not in self._beyond and self._continuity.shorter_than(after):
@@ -207,12 +214,7 @@ class Routes:
                 for r in records
                 if not (isinstance(r.event, _OWN) and r.event.site == site)
             ]
-        return {
-            "news": news,
-            "epoch": self.epoch,
-            "branch": branch,
-            "studies": self._studies.version,
-        }
+        return {"news": news, "branch": branch, **state}
 
     def _witness(self, site: str, head: Any) -> None:
         """Keep a site's signed head for all its peers; one that is not signed by it is dropped."""
@@ -243,7 +245,8 @@ class Routes:
                     raise ValueError("not an object")
                 return JSONResponse(await action(site, document))
             except DeniedError as denied:
-                await run_in_threadpool(self._refuse, denied)
+                with contextlib.suppress(StorageError):  # the answer is the same
+                    await run_in_threadpool(self._refuse, denied)
                 return _denied(denied)
             except _MALFORMED:
                 return JSONResponse({"error": "malformed"}, status_code=400)

@@ -60,6 +60,11 @@ class Runs:
         """The id of the run that is submitted and not over."""
         return self._active.id if self._active else None
 
+    @property
+    def storage(self) -> str:
+        """What the disk says while the run waits for it, else empty."""
+        return self._control.storage if self._active else ""
+
     def begin(self) -> None:
         """Take up the unfinished run, if there is one, and wait for others."""
         records = self._journal.own(("RunSubmitted", "RunEnded", "RunPaused"))
