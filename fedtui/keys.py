@@ -242,6 +242,20 @@ def sign_request(
     return b64encode(key.sign(text, ec.ECDSA(hashes.SHA384()))).decode()
 
 
+def request_headers(key: PrivateKey, *, site: str, path: str, body: bytes) -> dict[str, str]:
+    """What a signed POST of ``site`` carries beside its JSON body, as of now."""
+    moment, nonce = f"{time.time():.3f}", secrets.token_hex(16)
+    return {
+        "content-type": "application/json",
+        "x-fedtui-site": site,
+        "x-fedtui-time": moment,
+        "x-fedtui-nonce": nonce,
+        "x-fedtui-signature": sign_request(
+            key, site=site, method="POST", path=path, body=body, time=moment, nonce=nonce
+        ),
+    }
+
+
 def request_is_signed(
     key: PublicKey,
     signature: str,
@@ -298,7 +312,7 @@ def head_is_signed(key: PublicKey, signature: str, *, site: str, at: int, head: 
 
 
 def sign_statement(key: PrivateKey, *, what: str, site: str, public: PublicKey) -> dict[str, Any]:
-    """The federation's word about a site's key: suspended or revoked, as of now."""
+    """The federation's word about a site's key: suspended, revoked or left, as of now."""
     said = {"what": what, "site": site, "key": fingerprint(public), "time": round(time.time(), 3)}
     signature = key.sign(_statement_text(said), ec.ECDSA(hashes.SHA384()))
     return {**said, "signature": b64encode(signature).decode()}

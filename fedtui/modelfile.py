@@ -159,7 +159,7 @@ def check(model: ModelFile, key: PublicKey, *, study: Study, known: Keys) -> Non
 def known_keys(home: Home) -> Keys:
     """Every site's public keys, oldest first, as this home knows them; who was taken off is not."""
     found = dict(Register(home.studies).keys()) if home.studies.is_dir() else {}
-    for path in home.roster.glob("*.pub"):
+    for path in (*home.roster.glob("*.pub"), *home.roster.glob("*.left")):
         found.setdefault(path.stem, (keys.load_public(path.read_bytes(), name=path.name),))
     for path in home.roster.glob("*.revoked"):
         found.pop(path.stem, None)

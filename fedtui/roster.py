@@ -1,8 +1,9 @@
-"""The coordinator's sites on disk: invited, claimed, enrolled, suspended, revoked.
+"""The coordinator's sites on disk: invited, claimed, enrolled, suspended, revoked, left.
 
-One folder, a few files a site: ``NAME.pub`` is enrolled, ``.suspended`` and ``.revoked`` are not
-any more and hold the same public key; ``NAME.invitation`` is an invitation, ``NAME.statement`` what
-the federation's key signed about the site. Commands and the coordinator change them under a lock.
+One folder, a few files a site: ``NAME.pub`` is enrolled, ``.suspended``, ``.revoked`` and ``.left``
+are not any more and hold the same public key; ``NAME.invitation`` is an invitation,
+``NAME.statement`` what the federation's key signed about the site. Commands and the coordinator
+change them under a lock.
 """
 
 import contextlib
@@ -20,8 +21,13 @@ from fedtui.errors import BusyError, DataError, TrustError, UsageError
 from fedtui.invitations import Claim, Invitation
 from fedtui.site import Home
 
-Standing = Literal["enrolled", "suspended", "revoked", "pending", "invited"]
-_SUFFIX: dict[str, str] = {"enrolled": "pub", "suspended": "suspended", "revoked": "revoked"}
+Standing = Literal["enrolled", "suspended", "revoked", "left", "pending", "invited"]
+_SUFFIX: dict[str, str] = {
+    "enrolled": "pub",
+    "suspended": "suspended",
+    "revoked": "revoked",
+    "left": "left",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,8 +195,9 @@ def enrol(home: Home, name: str, key: bytes) -> None:
         _place(home, name, "enrolled", key)
 
 
-def move(home: Home, name: str, to: Literal["enrolled", "suspended", "revoked"]) -> None:
-    """Suspend, resume or revoke ``name``; what takes it off is signed with the federation's key.
+def move(home: Home, name: str, to: Literal["enrolled", "suspended", "revoked", "left"]) -> None:
+    """Suspend, resume, revoke ``name`` or let it go; what takes it off is signed with the
+    federation's key.
 
     Raises:
         UsageError: there is no such site, or it stands so already.

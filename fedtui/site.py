@@ -1,5 +1,6 @@
 """What one hospital decides alone: its home folder, paths, ports and limits (``site.toml``)."""
 
+import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -316,8 +317,22 @@ def load_membership(home: Home) -> Membership:
     return settings.read(home.membership, Membership)
 
 
-def ended_error() -> TrustError:
-    """What to tell where a membership has ended: the federation's key said so."""
+def left(home: Home) -> bool:
+    """Whether the membership was ended here, by this site itself."""
+    try:
+        return bool(json.loads(home.ended.read_bytes())["what"] == "left")
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def ended_error(home: Home) -> TrustError:
+    """What to tell where a membership ended: this site left, or the federation's key said so."""
+    if left(home):
+        return TrustError(
+            "This site has left its federation.",
+            remedy="To come back, ask its coordinator's operator for an invitation, then "
+            "'fedtui join' it.",
+        )
     return TrustError(
         "This site's membership has ended: the coordinator took it off its roster.",
         remedy="Call its operator; to come back, 'fedtui join' a new invitation.",

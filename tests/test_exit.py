@@ -109,6 +109,7 @@ ALLOWED: dict[tuple[str, str], tuple[str, str]] = {
     ("fedtui.flower.belonging", "Belonging._rotate"): ("call", "the exit's words: a public key"),
     ("fedtui.flower.consent", "Consent._ask"): ("call", "the exit's words: signed approvals"),
     ("fedtui.flower.interop", "_answer"): ("reply", "a stock peer's: public or made-up data only"),
+    ("fedtui.operations._leaving", "_post"): ("import call", "a signed request, its body empty"),
     ("fedtui.operations._door", "Door._send"): ("import call", "asks to join; no data yet"),
     ("fedtui.operations._training", ""): ("import", "trains in a child of its own"),
     ("fedtui.flower.coordinator", ""): ("import", "listens; holds no patient"),

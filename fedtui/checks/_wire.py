@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import secrets
 import socket
 import ssl
 import struct
@@ -250,16 +249,7 @@ def ask_hello(open_: Session, *, pinned: bool) -> Hello:
 
 def signed(key: PrivateKey, *, site: str, body: bytes, path: str = ECHO) -> dict[str, str]:
     """The headers of a signed request of ``site``."""
-    moment, nonce = f"{time.time():.3f}", secrets.token_hex(16)
-    return {
-        "content-type": "application/json",
-        "x-fedtui-site": site,
-        "x-fedtui-time": moment,
-        "x-fedtui-nonce": nonce,
-        "x-fedtui-signature": keys.sign_request(
-            key, site=site, method="POST", path=path, body=body, time=moment, nonce=nonce
-        ),
-    }
+    return keys.request_headers(key, site=site, path=path, body=body)
 
 
 def segments(sock: socket.socket) -> tuple[int, int]:

@@ -43,6 +43,11 @@ _NAMES = {
         "The coordinator has revoked this site's key.",
         "Call the coordinator's operator before anything else.",
     ),
+    "left": (
+        "key-left",
+        "This site left the federation.",
+        "To come back, ask the coordinator's operator for an invitation, then 'fedtui join' it.",
+    ),
     "stale": (
         "key-clock",
         "The request was refused as too old or too new: the clocks differ.",

@@ -73,6 +73,7 @@ from fedtui.events._trust import (
     MembershipEnded,
     SiteClaimed,
     SiteDeclined,
+    SiteLeft,
     SiteSuspended,
 )
 from fedtui.events._validation import (
@@ -135,6 +136,7 @@ __all__ = [
     "SiteCreated",
     "SiteDeclined",
     "SiteInvited",
+    "SiteLeft",
     "SiteRevoked",
     "SiteSeen",
     "SiteSuspended",

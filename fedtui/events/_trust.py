@@ -104,4 +104,22 @@ class MembershipEnded(Event):
 
     @property
     def sentence(self) -> str:
-        return f"the coordinator took {self.site} off its roster on {self.since}; the agent ends."
+        return f"{self.site} is off the coordinator's roster since {self.since}; the agent ends."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLeft(Event):
+    """A site ended its membership itself; both ends journal it.
+
+    Attributes:
+        untold: At the site: why the coordinator does not know of it yet; empty where it does.
+    """
+
+    level: ClassVar[str] = "WARN"
+    site: str
+    untold: str = ""
+
+    @property
+    def sentence(self) -> str:
+        but = f", but the coordinator does not know: {self.untold}" if self.untold else "."
+        return f"{self.site} left the federation{but}"

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from fedtui import __version__, events, invitations, keys, roster
-from fedtui.errors import OperatorError
+from fedtui.errors import OperatorError, UsageError
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.gate import Gate, Held
 from fedtui.flower.throttle import Throttle
@@ -183,6 +183,22 @@ class Enrolment:
         self.load()
         return {}
 
+    def leave(self, site: str) -> dict[str, Any]:
+        """Take ``site`` off the roster at its own word; a run goes on as its quorum allows.
+
+        Raises:
+            ValueError: it is the coordinator's own.
+        """
+        if site == self._name:
+            raise ValueError("the coordinator's own site")
+        try:
+            roster.move(self._home, site, "left")
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        self._journal.append(events.SiteLeft(site=site))
+        self.load()
+        return {}
+
     def _journal_refusal(self, code: str, site: str) -> None:
         now = time.monotonic()
         if now - self._refused.get(f"{code} {site}", float("-inf")) >= _REFUSAL_SECONDS:
@@ -196,7 +212,7 @@ def iso(moment: float) -> str:
 
 
 def _gravity(entry: roster.Entry) -> int:
-    return ("invited", "enrolled", "pending", "suspended", "revoked").index(entry.standing)
+    return ("invited", "enrolled", "pending", "suspended", "revoked", "left").index(entry.standing)
 
 
 def _origin(request: Request) -> str:

@@ -15,7 +15,7 @@ _LONGEST_HEADER = 256  # characters; ours are shorter, and a header must not fil
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A key that is refused by name: pending, suspended or revoked.
+    """A key that is refused by name: pending, suspended, revoked or left.
 
     Attributes:
         statement: What the federation's key says about it, if it says something.
@@ -30,7 +30,7 @@ class DeniedError(Exception):
     """A request is not what it claims, or comes from a site that may not take part.
 
     Attributes:
-        code: unsigned, stranger, pending, suspended, revoked, stale, forged or replayed.
+        code: unsigned, stranger, pending, suspended, revoked, left, stale, forged or replayed.
         statement: What the federation's key says about the sender's key.
     """
 

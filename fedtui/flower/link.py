@@ -5,10 +5,8 @@ it says: anything in between could have said it. Only a signed statement ends a 
 """
 
 import json
-import secrets
 import ssl
 import threading
-import time
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -21,6 +19,7 @@ from fedtui.site import Membership
 from fedtui.study import PROTOCOL
 from fedtui.transport import TIMEOUT, LinkError, classify, client, drop, pinned
 
+_TAKEN_OFF = "The coordinator took this site off its roster"
 _CALL = "Call the coordinator's operator."
 _REFUSALS = {
     "pending": (
@@ -30,6 +29,7 @@ _REFUSALS = {
     ),
     "suspended": ("the coordinator has suspended this site", _CALL, True),
     "revoked": ("the coordinator says that it revoked this site, without proof", _CALL, False),
+    "left": ("the coordinator says that this site left, without proof", _CALL, False),
     "stranger": (
         "this site is not on the coordinator's roster",
         "Ask its operator for an invitation.",
@@ -61,8 +61,9 @@ class RevokedError(TrustError):
         since = datetime.fromtimestamp(float(statement["time"]), UTC)
         self.since = since.strftime("%Y-%m-%d %H:%M UTC")
         self.statement = statement
+        ended = "This site left its federation" if statement["what"] == "left" else _TAKEN_OFF
         super().__init__(
-            f"The coordinator took this site off its roster on {self.since}.",
+            f"{ended} on {self.since}.",
             remedy="Call the coordinator's operator; to come back, 'fedtui join' a new invitation.",
         )
 
@@ -114,17 +115,7 @@ class Link:
         self, path: str, body: dict[str, Any], key: PrivateKey, timeout: float | None
     ) -> dict[str, Any]:
         content = json.dumps(body).encode()
-        moment, nonce = f"{time.time():.3f}", secrets.token_hex(16)
-        headers = {
-            "content-type": "application/json",
-            "x-fedtui-site": self._site,
-            "x-fedtui-time": moment,
-            "x-fedtui-nonce": nonce,
-            "x-fedtui-signature": keys.sign_request(
-                key, site=self._site, method="POST", path=path, body=content,
-                time=moment, nonce=nonce,
-            ),
-        }  # fmt: skip
+        headers = keys.request_headers(key, site=self._site, path=path, body=content)
         limit = TIMEOUT if timeout is None else httpx.Timeout(timeout, connect=TIMEOUT.connect)
         try:
             response = self._client.post(path, content=content, headers=headers, timeout=limit)
@@ -152,7 +143,7 @@ class Link:
         code, statement = answer.get("error"), answer.get("statement")
         if (
             isinstance(statement, dict)
-            and statement.get("what") == "revoked"
+            and statement.get("what") in ("revoked", "left")
             and keys.statement_holds(
                 statement, authority=self._authority, site=self._site, public=key.public_key()
             )

@@ -100,6 +100,7 @@ class Routes:
                 Route("/fedtui/hello", self._enrolment.limited(self.hello), methods=["GET"]),
                 *self._enrolment.routes(),
                 Route("/fedtui/rotate", self._signed(self._rotated), methods=["POST"]),
+                Route("/fedtui/leave", self._signed(self._left), methods=["POST"]),
                 Route("/fedtui/echo", self._signed(self.echo), methods=["POST"]),
                 Route("/fedtui/attach", self._signed(self.attach), methods=["POST"]),
                 Route("/fedtui/report", self._signed(self.report), methods=["POST"]),
@@ -149,6 +150,9 @@ class Routes:
 
     async def _rotated(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         return {**await self._enrolment.rotate(site, body), "epoch": self.epoch}
+
+    async def _left(self, site: str, _: dict[str, Any]) -> dict[str, Any]:
+        return {**await run_in_threadpool(self._enrolment.leave, site), "epoch": self.epoch}
 
     async def report(self, site: str, body: dict[str, Any]) -> dict[str, Any]:
         """A site tells how far it is, and hears how far the others are."""
@@ -273,6 +277,7 @@ def _denied(denied: DeniedError) -> Response:
         "pending": "Wait until the coordinator's operator has confirmed this site's words.",
         "suspended": "Wait, or call the coordinator's operator.",
         "revoked": "This site was taken off the roster: call the coordinator's operator.",
+        "left": "This site left: to come back, join by a new invitation.",
         "forged": "The key is not the one on the coordinator's roster: ask for an invitation.",
         "stale": f"The clocks differ by more than {FRESH_SECONDS:.0f} s: set this host's clock.",
         "replayed": "Nothing to do: the same request arrived twice.",

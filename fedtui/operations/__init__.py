@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fedtui.operations._joining import join as join
     from fedtui.operations._joining import join_flower as join_flower
     from fedtui.operations._joining import needs_key as needs_key
+    from fedtui.operations._leaving import leave as leave
+    from fedtui.operations._leaving import leaving as leaving
     from fedtui.operations._models import export_model as export_model
     from fedtui.operations._models import import_model as import_model
     from fedtui.operations._models import release_refusal as release_refusal
@@ -89,6 +91,7 @@ _MODULES = (
     "_homes",
     "_sites",
     "_joining",
+    "_leaving",
     "_service",
     "_backup",
     "_restore",

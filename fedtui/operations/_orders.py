@@ -44,7 +44,7 @@ def _startable(home: Home) -> tuple[str, ...]:
     if own.trains:
         site.load_membership(home)
     if home.ended.exists():
-        raise site.ended_error()
+        raise site.ended_error(home)
     return (("coordinator",) if own.coordinates else ()) + (("agent",) if own.trains else ())
 
 

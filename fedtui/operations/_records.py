@@ -190,7 +190,7 @@ def health(home: Home) -> OperatorError | None:
     wanted = processes.wanted(home)
     state = known(home)
     if home.ended.exists():
-        return site.ended_error()
+        return site.ended_error(home)
     if missing := [name for name in wanted if processes.running(home, name) is None]:
         return BusyError(
             f"Not running: {', '.join(missing)}.", remedy=f"Read {home.log(missing[0])}."

@@ -119,7 +119,7 @@ def sites(home: Home) -> list[dict[str, Any]]:
     """Every site that the coordinator knows: site, state, key, and what each state has besides.
 
     States: enrolled, pending (words, origin), invited (until, tries_left), expired, void,
-    suspended, revoked.
+    suspended, revoked, left.
 
     Raises:
         UsageError: this home coordinates nothing.

@@ -23,7 +23,7 @@ _TEXT_WIDTH = 74  # columns; a study reads as well on a wide screen
 NEWS: dict[str, tuple[type[events.Event], ...]] = {
     actions.JOIN: (
         events.SiteInvited, events.SiteRevoked, events.SiteClaimed, events.InvitationMade,
-        events.SiteDeclined, events.SiteSuspended, events.FederationJoined,
+        events.SiteDeclined, events.SiteSuspended, events.SiteLeft, events.FederationJoined,
     ),
     actions.AGREEMENT: (events.StudyProposed, events.StudyDecided, events.DecisionSigned),
     actions.VALIDATE: (events.ValidationStarted, events.ModelValidated, events.ValidationEnded),

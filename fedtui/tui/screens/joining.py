@@ -14,6 +14,7 @@ _ROLES = {
     "invited": ("- INVITED", "dim"),
     "suspended": ("! SUSPENDED", "warn"),
     "revoked": ("x REVOKED", "fail"),
+    "left": ("- LEFT", "dim"),
     "expired": ("- EXPIRED", "dim"),
     "void": ("- VOID", "dim"),
 }
@@ -162,6 +163,8 @@ def _detail(entry: dict[str, Any], width: int, *, own: bool) -> list[Line]:
         told = "S suspends it for a time; X revokes it for good, under the federation's signature."
     elif state == "suspended":
         told = "It is refused for the time being. S takes it back, X revokes it for good."
+    elif state == "left":
+        told = "It ended its membership itself. i invites it anew."
     elif state == "revoked":
         told = "It was told so under the federation's signature, and ended. i invites it anew."
     else:
