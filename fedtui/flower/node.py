@@ -4,11 +4,12 @@ Built on Flower's ``FleetHttpClient`` and its interceptors. Unlike Flower's Supe
 pulls code, never ends itself, and names its node id itself when it re-attaches.
 """
 
+import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from flwr.app import Message
@@ -53,13 +54,40 @@ from fedtui.transport import LinkError, classify, drop
 HEARTBEAT_SECONDS = 10.0  # Flower's smallest; it holds a node for online twice as long
 # A message shows before its parts are stored, which takes 60 ms at 100 MB; Flower waits a second.
 _UNREADY_SECONDS = 0.02
+_PIECE = 64 << 10  # bytes
+_UNSENT = 128 << 10  # bytes
 Result = TypeVar("Result")
+
+
+class _Pieces(httpx.SyncByteStream):
+    """A request's body, written a piece at a time: each may take as long as the client waits.
+
+    In one piece, 5 MB have the 30 s for all of them, which a line of 1 Mbit/s does not keep.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._content), _PIECE):
+            yield self._content[start : start + _PIECE]
+
+
+def _unqueued(event: str, about: dict[str, Any]) -> None:
+    """Let the kernel of a new connection take no more than is under way, and little besides.
+
+    It would take megabytes, and the wait for the answer would begin before they are sent.
+    """
+    if event == "connection.connect_tcp.complete" and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connected = about["return_value"].get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 class _Traffic:
     """An interceptor that counts bytes, both ways, as bodies without headers.
 
-    It closes the connection under an answer that Flower's server does not give.
+    It sends large bodies so that slow lines carry them, and closes the connection under an answer
+    that Flower's server does not give.
     """
 
     def __init__(self) -> None:
@@ -67,6 +95,9 @@ class _Traffic:
         self._lock = threading.Lock()
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        context.request.extensions["trace"] = _unqueued
+        if len(context.request.content) > _PIECE:
+            context.request.stream = _Pieces(context.request.content)
         response = call_next(context)
         if not response.is_success or "protobuf" not in response.headers.get("content-type", ""):
             drop(response)
