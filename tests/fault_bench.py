@@ -161,13 +161,15 @@ class Bench:
         until(home, wanted, after=after, seconds=60)
 
     def warm(self) -> None:
-        """Wait until every process is there, and every trainer with its data."""
+        """Wait until every process is there; one that comes with work is given some."""
+        fed.answering(self.coordinator, "coordinator", seconds=60)
         end = time.monotonic() + 60
         for home in self.made.homes.values():
-            while self.pid(home, "trainer") is None or not processes.running(home, "supervisor"):
-                assert time.monotonic() < end, f"{home.path.name} does not get warm"
+            while not processes.running(home, "supervisor"):
+                assert time.monotonic() < end, f"{home.path.name} is not supervised"
                 time.sleep(0.1)
-        fed.answering(self.coordinator, "coordinator", seconds=60)
+        if None in [self.pid(home, "trainer") for home in self.made.homes.values()]:
+            self.made.run(fed.study(id="warm", rounds=1))
 
 
 Act = Callable[[Bench, Random], None]

@@ -94,12 +94,13 @@ def ten_thousand_rounds(bench: Bench, chance: Random) -> None:
             found[process] = int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
         return found
 
-    bench.round(500)
-    early = sizes()
+    bench.round(500, seconds=1800.0)
+    late = early = sizes()
+    print("after round 500:", json.dumps(early), flush=True)
     for number in range(1000, 10_000, 500):
-        bench.round(number)
-        bench.note(f"round {number}", json.dumps(sizes()))
-    late = sizes()
+        bench.round(number, seconds=1800.0)
+        late = sizes()
+        print(f"after round {number}:", json.dumps(late), flush=True)
     grown = {process: late[process] / early[process] for process in early}
     bench.note("grown", json.dumps({name: round(value, 3) for name, value in grown.items()}))
     assert all(value <= 1.1 for value in grown.values()), grown
