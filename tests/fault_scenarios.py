@@ -239,10 +239,11 @@ def a_clock_jumps(bench: Bench, chance: Random) -> None:
 
 @scenario(tier=2, repeats=4, breaks_hosts=True)
 def a_clock_jumps_by_a_day(bench: Bench, chance: Random) -> None:
-    _jump(bench, chance.choice((86400, -86400)), chance.choice((86400, -86400)))
+    """Further than a message lives at Flower, and for longer than a site is silent."""
+    _jump(bench, chance.choice((86400, -86400)), chance.choice((86400, -86400)), lasts=8.0)
 
 
-def _jump(bench: Bench, *jumps: int) -> None:
+def _jump(bench: Bench, *jumps: int, lasts: float = 0.0) -> None:
     for number, (name, seconds) in enumerate(zip((SITE, COORDINATOR), jumps, strict=True)):
         bench.round(1 + 4 * number)
         after = fed.head(bench.site)
@@ -253,5 +254,6 @@ def _jump(bench: Bench, *jumps: int) -> None:
             lambda e: isinstance(e, events.LinkChanged) and e.code in ("clock", "stale"),
             after,
         )
+        time.sleep(lasts)
         bench.hosts[name].mend()
         bench.note("clock is right", name)
