@@ -162,8 +162,8 @@ KINDS: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__subclas
 
 
 @cache  # a journal is thousands of the same
-def _names(kind: type[Event]) -> frozenset[str]:
-    return frozenset(field.name for field in dataclasses.fields(kind))
+def _names(kind: str) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(KINDS[kind]))
 
 
 def to_fields(event: Event) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def from_fields(fields: dict[str, Any]) -> Event:
     kind = KINDS.get(fields.get("event", ""))
     if kind is None:
         raise ValueError(f"unknown event {fields.get('event')!r}")
-    known = _names(kind)
+    known = _names(kind.__name__)
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in fields.items()
