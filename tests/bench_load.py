@@ -63,6 +63,7 @@ def federation(count: int, megabytes: float, rounds: int, seconds: float) -> Non
             if fed.records(made.coordinator, events.RunEnded, run=run):
                 break
         else:
+            print(f"{seconds:.0f} s are over (--seconds): the run is stopped")
             made.idle()
         done = fed.records(made.coordinator, events.RoundEnded, run=run)
         ended = made.ended(run)
