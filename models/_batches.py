@@ -27,15 +27,39 @@ def sampled(bits: Bits, examples: int, plan: Plan, epochs: int) -> Order:
         int32 [steps, rows], row numbers, then -1. There is room for the largest batch whatever
         its size; room is given in steps, so that few shapes need compiling.
     """
-    steps, below = plan.steps // epochs, math.floor(plan.rate * 2**32)
-    batches = [np.flatnonzero(bits.draw(1, examples)[0] < below) for _ in range(steps)]
+    steps = plan.steps // epochs
+    step, example = np.divmod(_chosen(bits, steps * examples, plan.rate), examples)
+    sizes = np.bincount(step, minlength=steps)
     room = min(examples, math.ceil(plan.batch + _SPARE * math.sqrt(plan.batch)))
-    while room < max(map(len, batches)):
+    while room < sizes.max():
         room *= 2
     order = np.full((steps, room), -1, dtype=np.int32)
-    for row, batch in zip(order, batches, strict=True):
-        row[: len(batch)] = batch
+    order[step, np.arange(len(step)) - (np.cumsum(sizes) - sizes)[step]] = example
     return order
+
+
+def _chosen(bits: Bits, trials: int, rate: float) -> NDArray[np.int64]:
+    """Which of so many independent trials of chance ``rate`` succeed, ascending.
+
+    The trials up to the next success are counted by a geometric number: to draw one for each
+    success, not one for each trial, takes a tenth of the time at one in two hundred.
+
+    References:
+        Devroye, Non-Uniform Random Variate Generation, 1986, sections X.2 and XII.1.
+    """
+    if rate >= 1:
+        return np.arange(trials)
+    found, last = [], -1
+    while last < trials:
+        expected = (trials - last) * rate
+        draws = bits.draw(1, 2 * math.ceil(expected + _SPARE * math.sqrt(expected) + 1))
+        share = ((draws.view(np.uint64)[0] >> np.uint64(11)) + 0.5) * 2.0**-53  # in (0, 1)
+        # A chance near 0 makes gaps that no sum may hold; beyond the trials all are alike.
+        gaps = np.minimum(np.log(share) / math.log1p(-rate), trials).astype(np.int64)
+        found.append(last + np.cumsum(gaps + 1))
+        last = int(found[-1][-1])
+    successes = np.concatenate(found)
+    return successes[successes < trials]
 
 
 def widths(room: int, batch: float) -> tuple[int, ...]:

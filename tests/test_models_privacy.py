@@ -287,6 +287,40 @@ def test_batches_are_poisson_samples() -> None:
         assert (row[size:] == -1).all()
 
 
+def test_samples_are_independent_of_each_other_and_alike_at_every_place() -> None:
+    steps, examples, rate = 4000, 60, 0.2
+    wanted = Plan(clip=1, noise=1, rate=rate, batch=12, steps=steps, rounds=1, delta=1e-3)
+    order = sampled(Bits("samples", 1), examples, wanted, 1)
+
+    taken = np.zeros((steps, examples))
+    for row, rows in zip(taken, order, strict=True):
+        row[rows[rows >= 0]] = 1
+
+    error = math.sqrt(rate * (1 - rate) / steps)
+    assert abs(taken.mean(axis=0) - rate).max() < 4.5 * error  # the first and the last alike
+    together = np.corrcoef(taken.T)[~np.eye(examples, dtype=bool)]
+    assert abs(together).max() < 5 / math.sqrt(steps)
+    across = np.corrcoef(taken[:-1].ravel(), taken[1:].ravel())[0, 1]  # one step and the next
+    assert abs(across) < 5 / math.sqrt(steps * examples)
+    gaps = np.diff(np.flatnonzero(taken))
+    for gap in range(1, 8):  # a geometric number
+        share = rate * (1 - rate) ** (gap - 1)
+        assert (gaps == gap).mean() == pytest.approx(share, abs=5 * math.sqrt(share / len(gaps)))
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1.0, 50), (1e-14, 0)])
+def test_a_chance_of_one_takes_everybody_and_hardly_any_takes_none(
+    rate: float, expected: int
+) -> None:
+    wanted = Plan(clip=1, noise=1, rate=rate, batch=50, steps=3, rounds=1, delta=1e-3)
+
+    order = sampled(Bits("samples", 0), 50, wanted, 1)
+
+    assert (order >= 0).sum(axis=1).tolist() == [expected] * 3
+    for rows in order:
+        assert sorted(rows[rows >= 0]) == list(range(expected))
+
+
 def test_steps_of_every_size_are_clipped_and_divided_alike() -> None:
     quiet = Privacy(noise=1e-6, clip=CLIP)
     engine = site(quiet, rows=400, columns=3, batch=100, epochs=6, learning_rate=0.5)
