@@ -317,6 +317,7 @@ class Proxy:
         if self._server is not None:
             self._server.close()
             self._server = None
+            await asyncio.sleep(0.01)  # who was just accepted is known then
         for writer in list(self._writers):
             writer.transport.abort()
         if self._tasks:
@@ -330,6 +331,9 @@ class Proxy:
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(back)
+            if self._server is None:  # cut meanwhile
+                back.transport.abort()
+                raise ConnectionAbortedError
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
             self._writers.discard(back)
         except OSError:
