@@ -72,9 +72,12 @@ def federation(count: int, megabytes: float, rounds: int, seconds: float) -> Non
             return
         times = [record.time for record, _ in done]
         spent = [later - earlier for earlier, later in pairwise(times)]
+        parts = [record.seconds for _, record in done[1:]]
+        judged = sum(part["judging"] for part in parts) / sum(spent)
         print(
             f"{count} sites, {megabytes:g} MB: {len(done)} of {rounds} rounds, "
-            f"{median(spent):.3f} s a round ({max(spent):.3f} worst), coordinator "
+            f"{median(spent):.3f} s a round ({max(spent):.3f} worst), {judged:.2%} of it to judge "
+            "what came, coordinator "
             + ", ".join(f"{sizes[n]:.0f} MB after {n}" for n in milestones(sorted(sizes)))
             + f"; {ended.outcome}, load {os.getloadavg()[0]:.1f}"
         )

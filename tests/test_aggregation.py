@@ -47,6 +47,10 @@ def average(models: list[np.ndarray], weights: list[int]) -> np.ndarray:
     return sum(m.astype(np.float64) * (w / total) for m, w in zip(models, weights, strict=True))
 
 
+def test_numbers_whose_square_overflows_are_finite_still() -> None:
+    vectors.check_finite(np.array([3e38, -3e38, 1e-45, 0], np.float32))
+
+
 @given(updates())
 def test_the_mean_is_federated_averaging(given_: tuple[list[np.ndarray], list[int]]) -> None:
     models, weights = given_

@@ -151,6 +151,7 @@ class JointAveraging(FedAvg):
         self._examples = trained
         self._seconds: dict[str, float] = {}
         self._saving: Future[None] | None = None
+        self._judging = 0.0  # seconds of the round
         self._lengths: dict[str, float] = {}  # of the round's updates, by site
         self._shares: dict[str, float] = {}  # of their steps, for sites that do not do all
 
@@ -165,7 +166,7 @@ class JointAveraging(FedAvg):
         """The joint model to every site that trains; as Flower carries it, in ``arrays``."""
         assert isinstance(grid, DirectGrid)
         self._grid, self._began, self._seconds = grid, time.monotonic(), {}
-        self._lengths = {}
+        self._lengths, self._judging = {}, 0.0
         grid.replies = {}
         if self._trained and server_round == 1:
             return []
@@ -216,6 +217,7 @@ class JointAveraging(FedAvg):
         self._examples = sum(weights)
         self._seconds = {
             **_timing(taken),
+            "judging": self._judging,
             "aggregation": aggregated - began,
             "exchange": time.monotonic() - self._began,
         }
@@ -267,6 +269,7 @@ class JointAveraging(FedAvg):
         return MetricRecord(dict(joint))
 
     def _judge_update(self, site: str, message: Message) -> tuple[int, dict[str, float], Vector]:
+        began = time.monotonic()
         examples, metrics, content = judge_metrics(message)
         check_enrolled(examples, self._terms.enrolled.get(site))
         records = content.array_records
@@ -277,6 +280,7 @@ class JointAveraging(FedAvg):
             vector += self._sent
             vectors.check_finite(vector)
         self._lengths[site] = vectors.distance(vector, self._sent)
+        self._judging += time.monotonic() - began
         # On disk, so that memory holds one update however many sites there are; the page cache
         # makes it no slower, and nothing needs it after a power cut.
         path = self._spool / f"{site}.f32"
