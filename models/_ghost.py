@@ -73,12 +73,24 @@ def during(kind: Recording | Replay) -> Iterator[None]:
         _pass.reset(token)
 
 
-def layer(apply: Callable[[Array], Array], measure: Measure, x: Array) -> Array:
-    """``apply(x)``, linear in the layer's parameters, as the pass that is traced wants it."""
+def layer(
+    apply: Callable[[Array], Array], measure: Measure, x: Array, *, by_time: bool = False
+) -> Array:
+    """``apply(x)``, linear in the layer's parameters, as the pass that is traced wants it.
+
+    Args:
+        apply: It may not mind in which order the axes before the last one are.
+        x: [batch, ...]; [time, batch, ...] where ``by_time``.
+    """
+
+    def by_example(array: Array) -> Array:
+        return array.swapaxes(0, 1) if by_time else array
 
     def through(slot: Array | None) -> tuple[Array, Array]:
         output = apply(x)
-        return (output if slot is None else _slotted(output, slot)), x
+        if slot is not None:
+            output = _slotted(output, by_example(slot))
+        return output, by_example(x)
 
     return looped(through, apply, measure)
 

@@ -31,11 +31,11 @@ class Linear(nnx.Linear):
 
     MEASURED = True
 
-    def __call__(self, inputs: Array, out_sharding: Any = None) -> Array:
-        """[batch, ..., inputs] to [batch, ..., outputs]."""
+    def __call__(self, inputs: Array, out_sharding: Any = None, *, by_time: bool = False) -> Array:
+        """[batch, ..., inputs] to [batch, ..., outputs]; ``by_time`` with the time first."""
         measure = _ghost.both(_ghost.dense, _ghost.bias) if self.use_bias else _ghost.dense
         apply = partial(super().__call__, out_sharding=out_sharding)
-        return _ghost.layer(apply, measure, inputs.astype(self.kernel.dtype))
+        return _ghost.layer(apply, measure, inputs.astype(self.kernel.dtype), by_time=by_time)
 
 
 class Affine(nnx.Module):

@@ -31,15 +31,15 @@ class Recurrence(nnx.Module):
         )
 
     def __call__(self, given: Array) -> Array:
-        """Inputs' share of the gates (reset, update, new) [batch, time, 3 width] to the states
-        [batch, time, width]; the state before the first is 0.
+        """Inputs' share of the gates (reset, update, new) [time, batch, 3 width] to the states
+        [time, batch, width]; the state before the first is 0.
         """
         kernel, bias = self.kernel[...], self.bias[...]
 
         def through(slot: Array | None) -> tuple[Array, Array]:
             slot = None if slot is None else slot.swapaxes(0, 1)
-            states = _unroll(given.swapaxes(0, 1), kernel, bias, slot).swapaxes(0, 1)
-            return states, jnp.pad(states[:, :-1], ((0, 0), (1, 0), (0, 0)))
+            states = _unroll(given, kernel, bias, slot)
+            return states, jnp.pad(states[:-1], ((1, 0), (0, 0), (0, 0))).swapaxes(0, 1)
 
         return _ghost.looped(
             through, lambda before: before @ kernel + bias, _ghost.both(_ghost.dense, _ghost.bias)
@@ -63,9 +63,10 @@ class Gru(nnx.Module):
     def __call__(self, x: Array, measured: Array) -> Array:
         """float32 and bool [batch, time, features] to logits [batch, outputs]."""
         x = jnp.concatenate([x, measured.astype(x.dtype)], axis=-1)
+        x = x.swapaxes(0, 1)  # the time first while it is small: the gates are ten times as wide
         for given, recurrent in zip(self.given, self.recurrent, strict=True):
-            x = recurrent(given(x))
-        return self.head(x[:, -1])
+            x = recurrent(given(x, by_time=True))
+        return self.head(x[-1])
 
 
 @jax.custom_vjp
@@ -93,19 +94,21 @@ def _onward(given: Array, kernel: Array, bias: Array, slot: Array | None) -> tup
 
 
 def _back(kept: Any, slope: Array) -> tuple[Array, Array, Array, Array | None]:
-    before, gates, kernel, bias, slot = kept
+    before, (reset, update, new, own), kernel, bias, slot = kept
+    # What a state's slope is multiplied by, for all times at once: the loop only multiplies.
+    to_new = (1 - update) * (1 - new * new)
+    to_update = (before - new) * update * (1 - update)
+    to_reset = to_new * own * reset * (1 - reset)
 
     def step(later: Array, now: tuple[Array, ...]) -> tuple[Array, tuple[Array, Array]]:
-        slope, state, reset, update, new, own = now
+        slope, update, *to = now
         slope = slope + later
-        by_new = slope * (1 - update) * (1 - new * new)
-        by_update = slope * (state - new) * update * (1 - update)
-        by_reset = by_new * own * reset * (1 - reset)
-        recalled = jnp.concatenate([by_reset, by_update, by_new * reset], axis=-1)
+        by_new, recalled = slope * to[0], jnp.concatenate([slope * each for each in to[1:]], -1)
         return slope * update + recalled @ kernel.T, (by_new, recalled)
 
+    factors = update, to_new, to_reset, to_update, to_new * reset
     _, (by_new, recalled) = jax.lax.scan(
-        step, jnp.zeros_like(before[0]), (slope, before, *gates), reverse=True
+        step, jnp.zeros_like(before[0]), (slope, *factors), reverse=True
     )
     given = jnp.concatenate([recalled[..., : 2 * kernel.shape[0]], by_new], axis=-1)
     # One product over all times at once; adding one up in every step takes a third longer.
