@@ -22,6 +22,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+# What bfloat16 may add to a norm, whose factor, product and gradient are rounded, each by 2^-9.
+_ROUNDING = 2.0**-7
+
 Measure = Callable[[Array, Array], Array]
 """(a layer's input, its output's slope) to the squared norm by example, float32 [batch]."""
 
@@ -166,6 +169,8 @@ def clipped_sum(
         measure(x.astype(jnp.float32), slope.astype(jnp.float32))
         for measure, x, slope in zip(outline.measures, inputs, slopes, strict=True)
     )
+    if any(slope.dtype == jnp.bfloat16 for slope in slopes):
+        clip *= 1 - _ROUNDING
     factor = jnp.minimum(1.0, clip / jnp.sqrt(jnp.maximum(squares, 1e-30)))
     factor = jnp.where(real, factor, 0.0)
     weighed = [

@@ -142,6 +142,29 @@ def test_clipping_by_ghost_norms_is_clipping_of_plain_gradients(kind: str) -> No
         np.testing.assert_allclose(leaf / scale, plain / scale, atol=1e-6)
 
 
+def test_no_gradient_is_longer_than_the_clip_in_bfloat16_either() -> None:
+    graph, state = nnx.split(dense())
+    leaves, tree = jax.tree.flatten(state)
+    clip = 0.7
+
+    @jax.jit
+    def length(x: Array) -> Array:
+        def losses(leaves: list[Array]) -> tuple[Array, Array]:
+            narrow = [leaf.astype(jnp.bfloat16) for leaf in leaves]
+            network: Any = nnx.merge(graph, jax.tree.unflatten(tree, narrow))
+            loss = 1e3 * network(x)[:, 0].astype(jnp.float32)
+            return loss, loss
+
+        found, _ = clipped_sum(losses, leaves, jnp.asarray([True]), clip=clip)
+        return jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in found))
+
+    points = np.random.default_rng(0).normal(size=(300, 1, 5)).astype(np.float32)
+    lengths = np.array([length(x) for x in points])
+
+    assert lengths.max() <= clip
+    assert lengths.min() > 0.98 * clip  # they were longer, and lost no more than need be
+
+
 def split(rows: int, first: int, columns: int) -> Split:
     random = np.random.default_rng(first)
     x = random.normal(size=(rows, columns)).astype(np.float32)
