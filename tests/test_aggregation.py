@@ -319,6 +319,20 @@ def test_an_updates_length_is_its_euclidean_distance(
     )
 
 
+@pytest.mark.parametrize(("odd", "code"), [(np.nan, "nan"), (np.inf, "infinite")])
+def test_a_length_is_refused_where_an_element_is_not_finite(odd: float, code: str) -> None:
+    here = np.zeros(700_000, np.float32)
+    odd_one = here.copy()
+    odd_one[600_000] = odd
+
+    with pytest.raises(RefusedError) as refused:
+        vectors.distance(odd_one, here)
+
+    assert refused.value.code == code
+    odd_one[600_000] = 3e38  # its square is infinite, it is not: an outlier
+    assert vectors.distance(odd_one, here) == np.inf
+
+
 @given(st.lists(st.floats(0.1, 3.0), min_size=2, max_size=9), st.floats(30.0, 1e30))
 def test_honest_lengths_stay_and_one_above_ten_medians_goes(
     honest: list[float], long: float

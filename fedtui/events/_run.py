@@ -366,7 +366,8 @@ class RoundEnded(Event):
         by_site: The same for each site, on its own test examples.
         examples: Training examples behind the round's model.
         seconds: By part: train (slowest site), transfer, waiting (slowest minus fastest
-            site), judging (to read and to check all updates), aggregation, checkpoint, total.
+            site), judging (of the processor, to read all updates' numbers), aggregation,
+            checkpoint, total.
     """
 
     run: str

@@ -112,6 +112,17 @@ def from_record(record: ArrayRecord, *, size: int, transport: Transport = "float
     Raises:
         RefusedError: it is anything else; nothing is broadcast, cast or repaired.
     """
+    vector = unchecked(record, size=size, transport=transport)
+    check_finite(vector)
+    return vector
+
+
+def unchecked(record: ArrayRecord, *, size: int, transport: Transport = "float32") -> Vector:
+    """As ``from_record``, but its elements may be NaN or infinite: for who reads them all anyway.
+
+    Raises:
+        RefusedError: its type, shape or form is not as wanted.
+    """
     names = list(record.keys())
     if names != [NAME]:
         raise RefusedError("arrays", f"expected the one array '{NAME}', found {len(names)} arrays.")
@@ -144,6 +155,4 @@ def from_record(record: ArrayRecord, *, size: int, transport: Transport = "float
     for piece in pieces:
         target[at : at + len(piece)] = piece
         at += len(piece)
-    vector: Vector = from_bfloat16(elements) if transport == "bfloat16" else elements
-    check_finite(vector)
-    return vector
+    return from_bfloat16(elements) if transport == "bfloat16" else elements

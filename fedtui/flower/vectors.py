@@ -62,11 +62,18 @@ def check_examples(count: object) -> int:
 
 
 def distance(vector: Vector, other: Vector) -> float:
-    """The Euclidean norm of their difference, by blocks and in float64."""
+    """The Euclidean norm of their difference, by blocks and in float64; ``other`` is finite.
+
+    Raises:
+        RefusedError: 'nan' or 'infinite', of ``vector``; it is read once for both.
+    """
     total = 0.0
-    for start in range(0, vector.size, _BLOCK):
-        change = vector[start : start + _BLOCK] - other[start : start + _BLOCK]
-        total += float(np.dot(change, change))  # float32 within a block of 1 MiB
+    with np.errstate(invalid="ignore", over="ignore"):  # an answer here, not a warning
+        for start in range(0, vector.size, _BLOCK):
+            change = vector[start : start + _BLOCK] - other[start : start + _BLOCK]
+            total += float(np.dot(change, change))  # float32 within a block of 1 MiB
+    if not math.isfinite(total):  # or only very long
+        check_finite(vector)
     return math.sqrt(total)
 
 
