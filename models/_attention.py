@@ -21,13 +21,20 @@ class Attention(nnx.Module):
         self.joined = Linear(width, width, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """[batch, steps, width] to the same; weights are taken in float32."""
+        """[batch, steps, width] to the same; weights are taken in float32.
+
+        The softmax divides last, what a step sees instead of its weights: that is smaller, and on
+        the way back too.
+        """
         batch, steps, width = x.shape
         parts = self.given(x).reshape(batch, steps, 3, self.heads, width // self.heads)
         query, key, value = jnp.moveaxis(parts, 2, 0)
         score = jnp.einsum("bshd,bthd->bhst", query, key).astype(jnp.float32)
-        weight = jax.nn.softmax(score * (width // self.heads) ** -0.5).astype(x.dtype)
-        return self.joined(jnp.einsum("bhst,bthd->bshd", weight, value).reshape(x.shape))
+        score *= (width // self.heads) ** -0.5
+        weight = jnp.exp(score - jax.lax.stop_gradient(score.max(axis=-1, keepdims=True)))
+        total = weight.sum(axis=-1).swapaxes(1, 2)[..., None].astype(x.dtype)
+        seen = jnp.einsum("bhst,bthd->bshd", weight.astype(x.dtype), value) / total
+        return self.joined(seen.reshape(x.shape))
 
 
 class Block(nnx.Module):

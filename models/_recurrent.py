@@ -112,9 +112,13 @@ def _back(kept: Any, slope: Array) -> tuple[Array, Array, Array, Array | None]:
     )
     given = jnp.concatenate([recalled[..., : 2 * kernel.shape[0]], by_new], axis=-1)
     # One product over all times at once; adding one up in every step takes a third longer.
-    by_kernel = jnp.einsum("tbi,tbo->io", before, recalled)
+    by_kernel = _rows(before).T @ _rows(recalled)
     by_slot = None if slot is None else recalled
     return given, by_kernel, recalled.sum(axis=(0, 1)).astype(bias.dtype), by_slot
+
+
+def _rows(array: Array) -> Array:
+    return array.reshape(-1, array.shape[-1])
 
 
 _unroll.defvjp(_onward, _back)
