@@ -298,3 +298,35 @@ def test_children_never_reach_loopback_through_a_proxy(
 )
 def test_an_end_has_a_cause(code: int | None, words: str) -> None:
     assert processes.cause(code) == words
+
+
+def test_threads_share_two_heaps_and_what_was_imported_is_not_searched_for_cycles(
+    home: Home,
+) -> None:
+    script = f"""
+import gc, re, threading
+from pathlib import Path
+from fedtui import processes
+from fedtui.site import Home
+
+def body():
+    gate = threading.Barrier(12)
+    def work():
+        kept = [bytes(1000) for _ in range(1000)]  # more than pymalloc takes: malloc's
+        gate.wait()
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    maps = Path("/proc/self/maps").read_text()
+    starts = [int(line.split("-")[0], 16) for line in maps.splitlines() if len(line.split()) == 5]
+    print(sum(start % (64 << 20) == 0 for start in starts), gc.get_freeze_count())
+
+processes.carry(Home(Path({str(home.path)!r})), "agent", body)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+
+    heaps, frozen = map(int, told.split())
+    assert heaps <= 2  # the first one is not such a region
+    assert frozen > 10_000
