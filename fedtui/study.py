@@ -189,6 +189,8 @@ class Study:
             raise ValueError("interop: stock Flower peers do all their steps; leave adaptive out")
         if self.privacy and self.quorum.adaptive:
             raise ValueError("privacy: its account counts on all steps; leave adaptive out")
+        if self.privacy and self.training.get("share", 1) != 1:
+            raise ValueError("privacy: its account counts on whole epochs; leave share out")
         if self.interop and self.privacy:
             raise ValueError("interop: stock Flower peers keep no account of privacy")
 

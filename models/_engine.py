@@ -287,6 +287,11 @@ class Engine:
                 "patience: no noise protects the choice of the best epoch",
                 remedy="Leave patience out, or train without record-level privacy.",
             )
+        if self._training.share < 1:
+            raise ModelError(
+                "share: the account of privacy counts on whole epochs",
+                remedy="Leave share out, or train without record-level privacy.",
+            )
         return plan(
             privacy,
             examples=len(self._data.train),

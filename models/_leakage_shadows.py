@@ -150,7 +150,7 @@ class Shadows:
             order = sampled(bits, len(rows), plan, 1)
         else:
             epochs = [shuffled(random, len(rows), training.batch) for _ in range(training.epochs)]
-            order = np.concatenate(epochs)
+            order = np.concatenate(epochs)[: training.steps(len(rows))]
         return np.where(order >= 0, rows[order], -1).astype(np.int32)
 
 

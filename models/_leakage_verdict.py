@@ -5,7 +5,6 @@ must show that it leaks little. WARN may leave, as both lines were agreed on; it
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,7 +106,7 @@ def weaknesses(training: Training, *, examples: int) -> tuple[str, ...]:
             f"a batch of {training.batch} or fewer records: gradients of batches under "
             f"{SMALLEST_BATCH} show whole records."
         )
-    if training.epochs * math.ceil(examples / training.batch) < 2:
+    if training.steps(examples) < 2:
         found.append("a round of one step: its update is a gradient, which can be inverted.")
     return tuple(found)
 

@@ -124,9 +124,9 @@ class Round:
         share: float = 1.0,
     ) -> None:
         self._bench, self._x, self._round = bench, x, round
-        planned = bench.training.epochs * -(-bench.examples // bench.training.batch)
-        self._planned, self._fewer = planned, share < 1
-        self._limit = math.ceil(planned * share)
+        planned = bench.training.steps(bench.examples)
+        self._planned, self._limit = planned, math.ceil(planned * share)
+        self._fewer = share < 1 or bench.training.share < 1
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
         self._samples = Bits("samples", secret, seed, round, stream)

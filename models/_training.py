@@ -16,6 +16,8 @@ class Training:
         optimizer: Starts afresh every round, as FedAvg has it.
         batch: Examples a step; the last of an epoch may have fewer.
         epochs: Passes over the training split a round.
+        share: Of the steps of those passes, how much a round does: below 1 sites average before
+            they drift apart, and a round begins with another order. More than 0, at most 1.
         l2: Adds l2 / 2 times the squared norm of weights, not of biases, to the loss.
         weight_decay: Decoupled decay of weights, not of biases; adamw only.
         momentum: Of sgd only; 0 for none.
@@ -43,6 +45,7 @@ class Training:
     learning_rate: float = 0.1
     batch: int = 32
     epochs: int = 1
+    share: float = 1.0
     l2: float = 0.0
     weight_decay: float = 0.0
     momentum: float = 0.0
@@ -80,18 +83,23 @@ class Training:
             value = getattr(self, key)
             if value is not None and not 0 <= value < math.inf:
                 raise ModelError(f"{key}: it must be a number, and not negative")
-        for key in ("learning_rate", "batch", "epochs", "clip", "decay"):
+        for key in ("learning_rate", "batch", "epochs", "share", "clip", "decay"):
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise ModelError(f"{key}: it must be more than 0")
         for key in ("momentum", "warmup"):
             if getattr(self, key) >= 1:
                 raise ModelError(f"{key}: it must be less than 1")
-        if self.decay > 1:
-            raise ModelError("decay: it must not be more than 1")
+        for key in ("decay", "share"):
+            if getattr(self, key) > 1:
+                raise ModelError(f"{key}: it must not be more than 1")
         if self.momentum and self.optimizer != "sgd":
             raise ModelError("momentum: only sgd takes it")
         if self.weight_decay and self.optimizer != "adamw":
             raise ModelError("weight_decay: only adamw takes it; use l2 with the others")
         if any(not 0 < weight < math.inf for weight in self.class_weights):
             raise ModelError("class_weights: each must be a number more than 0")
+
+    def steps(self, examples: int) -> int:
+        """Of a round over so many training examples."""
+        return math.ceil(self.share * self.epochs * math.ceil(examples / self.batch))

@@ -396,6 +396,7 @@ def test_small_batches_and_single_steps_are_named() -> None:
     assert "32" in weaknesses(Training(batch=16), examples=64)[0]
     assert "one step" in weaknesses(Training(batch=64), examples=64)[0]
     assert not weaknesses(Training(batch=64, epochs=2), examples=64)
+    assert "one step" in weaknesses(Training(batch=64, epochs=2, share=0.5), examples=64)[0]
     assert len(weaknesses(Training(batch=8), examples=8)) == 2
 
 

@@ -472,6 +472,8 @@ def test_a_wrong_promise_is_named(settings: dict[str, float], key: str) -> None:
 def test_what_privacy_cannot_cover_is_refused() -> None:
     with pytest.raises(ModelError, match=r"^patience: "):
         site(Privacy(noise=1.0), columns=3, patience=2)
+    with pytest.raises(ModelError, match=r"^share: "):
+        site(Privacy(noise=1.0), columns=3, share=0.5)
     config, guard = models.load("resnet18").Config(norm="local"), Guard(1.0, 1.0, 8.0)
     with pytest.raises(ModelError, match=r"^resnet18: .*per-example"):
         _program.program("resnet18", config, Training(), 0, 1, gives="images", guard=guard)

@@ -120,3 +120,55 @@ def test_every_part_of_a_question_counts() -> None:
 
     assert len({*asked, question(one[::-1], 1)}) == 5
     assert question(np.arange(6)[::2], 1) == question(np.array([0, 2, 4]), 1)
+
+
+def test_a_share_of_the_epochs_is_what_a_round_does_and_weighs_as_the_whole() -> None:
+    engine, whole = site(share=0.5), site()
+    start = engine.initial()
+
+    half = engine.train(start, round=1, stream=2)
+
+    assert (half.steps, half.examples) == (11, 50)  # of 21
+    asked = whole.train(start, round=1, stream=2, share=0.5)  # of one site, which then weighs less
+    assert np.array_equal(half.vector, asked.vector)
+    assert asked.examples == 26
+    slower = engine.train(start, round=1, stream=2, share=0.5)
+    assert (slower.steps, slower.examples) == (6, 27)
+
+
+def test_rounds_of_a_share_take_other_examples_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    def noted(*given: Any) -> Any:
+        taken.append(order := shuffled(*given))
+        return order
+
+    shuffled = _rounds.shuffled
+    monkeypatch.setattr(_rounds, "shuffled", noted)
+    engine = site(share=0.25, epochs=1)
+
+    steps = [engine.train(engine.initial(), round=n, stream=2).steps for n in range(1, 31)]
+
+    assert steps == [2] * 30  # of 7
+    seen = {row for order in taken for row in order[:2].ravel() if row >= 0}
+    assert seen == set(range(50))
+
+
+def test_a_share_goes_on_in_its_middle_to_the_same_bits(tmp_path: Path, often: None) -> None:
+    engine = site(share=0.5)
+    start = engine.initial()
+    whole = engine.train(start, round=1, stream=2)
+    told = []
+
+    def until_killed(done: int, steps: int, loss: float) -> None:
+        told.append((done, steps))
+        if done >= 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        engine.train(start, round=1, stream=2, keep=tmp_path / "mark", on_progress=until_killed)
+    assert told[-1] == (4, 11)
+
+    again = engine.train(start, round=1, stream=2, keep=tmp_path / "mark")
+    assert np.array_equal(again.vector, whole.vector)
+    assert again.steps == whole.steps

@@ -249,6 +249,8 @@ print(json.dumps([len(jax.local_devices()), trained.loss, trained.vector.tolist(
         ({"warmup": 1.0}, "warmup"),
         ({"decay": 0.0}, "decay"),
         ({"decay": 1.5}, "decay"),
+        ({"share": 0.0}, "share"),
+        ({"share": 1.5}, "share"),
         ({"proximal": -1.0}, "proximal"),
         ({"patience": -1}, "patience"),
         ({"focal": float("nan")}, "focal"),

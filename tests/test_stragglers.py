@@ -165,3 +165,5 @@ def test_a_study_that_adapts_says_so_and_one_with_privacy_may_not() -> None:
     assert "fewer steps" in words
     with pytest.raises(ValueError, match="account"):
         fed.study(quorum=Quorum(adaptive=True), privacy={"noise": 1.0, "clip": 1.0})
+    with pytest.raises(ValueError, match="account"):
+        fed.study(training={"share": 0.5}, privacy={"noise": 1.0, "clip": 1.0})

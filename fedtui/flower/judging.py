@@ -59,7 +59,7 @@ def validate(order: dict[str, Any], study: Study, bench: Bench, report: Report) 
         work.write_atomically(Path(order["output"]), vectors.bytes_of(local))
         digest = vectors.hash_of(local)
     if study.validation.fine_tuning:
-        training = {**study.training, "epochs": study.validation.fine_tuning}
+        training = {**study.training, "epochs": study.validation.fine_tuning, "share": 1.0}
         longer = dataclasses.replace(study, training=training)
         tuned = bench.engine(longer).train(
             joint,
