@@ -224,12 +224,18 @@ class Journal:
             ).fetchall()
         return [_record(*row) for row in rows]
 
-    def newest(self, kinds: Collection[str], *, limit: int) -> list[Record]:
-        """Records of ``kinds``, from wherever, the newest first, at most ``limit``."""
+    def newest(self, kinds: Collection[str], *, limit: int, own: bool = False) -> list[Record]:
+        """Records of ``kinds``, the newest first, at most ``limit``.
+
+        Args:
+            own: Only those that were not taken over from another journal.
+        """
         marks = ",".join("?" * len(kinds))
+        # The plus keeps the index away: it would sort every record of this journal.
+        whose = "AND +origin = 0" if own else ""
         with self._lock, _named(self._path):
             rows = self._db.execute(
-                f"SELECT seq, body, hash FROM record WHERE kind IN ({marks}) "
+                f"SELECT seq, body, hash FROM record WHERE kind IN ({marks}) {whose} "
                 f"ORDER BY seq DESC LIMIT ?",
                 (*kinds, limit),
             ).fetchall()

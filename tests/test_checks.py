@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtui import checks, operations
+from fedtui import checks, events, journal, operations
 from fedtui.checks import (
     Finding,
     State,
     _proxies,
     _run,
+    _told,
     proxy,
 )
 from fedtui.checks._inquiry import Inquiry
 from fedtui.errors import TrustError, UsageError
+from fedtui.journal import Journal
 from fedtui.site import Home
 from tests.federation import free_port
 
@@ -68,6 +71,28 @@ def test_without_a_coordinator_the_network_is_not_measured_and_says_so(tmp_path:
     assert {f.state for f in network.values()} == {State.SKIP}
     assert network["tcp"].code == "no-target"
     assert "Not measured" in network["tcp"].meaning
+
+
+def test_what_is_repeated_during_a_run_reads_no_more_of_a_longer_journal(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    journal.create(home.journal)
+    book = Journal(home.journal, source="agent")
+    book.append_all([(_answered(number), 0) for number in range(2000)])
+    book.close()
+    tracemalloc.start()
+
+    size = _told.model_bytes(home)
+
+    assert tracemalloc.get_traced_memory()[1] < 200_000
+    tracemalloc.stop()
+    assert size == 1999
+
+
+def _answered(number: int) -> events.WorkAnswered:
+    return events.WorkAnswered(
+        run="r", round=number, phase="train", examples=1, metrics={}, seconds={},
+        bytes_received=number, bytes_sent=1,
+    )  # fmt: skip
 
 
 def test_what_builds_on_a_failure_is_skipped_and_names_it() -> None:

@@ -247,6 +247,8 @@ def test_news_from_elsewhere_is_kept_apart(path: Path) -> None:
 
         assert book.last_origin() == 40
         assert [r.seq for r in book.own(["RunResumed", "SiteSeen"])] == [1, 3]
+        assert [r.seq for r in book.newest(["RunResumed"], limit=9)] == [2, 1]
+        assert [r.seq for r in book.newest(["RunResumed"], limit=1, own=True)] == [1]
 
 
 def test_a_journal_is_its_owners_alone(filled: Path) -> None:

@@ -16,12 +16,12 @@ def last(home: Home | None, kind: type[Event]) -> Record | None:
     except OperatorError:  # the home is named by other checks
         return None
     try:
-        records = book.own((kind.__name__,))
+        records = book.newest((kind.__name__,), limit=1, own=True)
     except OperatorError:
         return None
     finally:
         book.close()
-    return records[-1] if records else None
+    return records[0] if records else None
 
 
 def model_bytes(home: Home | None) -> int:

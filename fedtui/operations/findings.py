@@ -9,6 +9,7 @@ from fedtui.journal import Journal
 from fedtui.site import Home
 
 _UNWELL = (State.WARN, State.FAIL)
+_LOOKED_AT = 100  # journaled changes; a check that none of them tells of is told anew
 
 
 def record(home: Home, findings: list[Finding], book: Journal) -> bool:
@@ -24,7 +25,7 @@ def record(home: Home, findings: list[Finding], book: Journal) -> bool:
     }
     now = {check: f"{f.state} {f.code}" for check, f in ran.items()}
     before: dict[str, str] = {}
-    for record in book.own(("LinkChecked",)):
+    for record in reversed(book.newest(("LinkChecked",), limit=_LOOKED_AT, own=True)):
         if isinstance(record.event, events.LinkChecked) and record.event.site == name:
             before |= record.event.findings
     if not now or all(before.get(check) == words for check, words in now.items()):
