@@ -11,6 +11,7 @@ from jax import Array
 
 from models._augmentation import varied
 from models._batches import widths
+from models._convolution import nested
 from models._ghost import clipped_sum
 from models._network import Inputs, Leaves
 from models._noise import Guard, noised
@@ -52,13 +53,22 @@ class Descent:
     guard: Guard | None
 
     def gradient(
-        self, leaves: Leaves, x: Inputs, y: Array, rows: Array, at: Array, course: Course
+        self,
+        leaves: Leaves,
+        x: Inputs,
+        y: Array,
+        rows: Array,
+        at: Array,
+        course: Course,
+        *,
+        fitted: bool = False,
     ) -> tuple[Leaves, Array, Leaves]:
         """Of the examples ``rows`` int32 [batch], -1 on padding: the gradient of their mean loss,
         or the sum of clipped gradients; the plain sum of losses; the leaves with new statistics.
 
         Args:
             at: The step, counted from the epoch's start.
+            fitted: There are as many ``rows`` as one of ``widths`` says, so none is chosen here.
         """
         examples = (rows >= 0).sum()
 
@@ -68,13 +78,20 @@ class Descent:
 
         if self.pieces > 1:
             return self._added(part, leaves, rows)
-        if self.guard is None or jax.local_device_count() > 1:  # which share the columns evenly
+        sizes = self.widths(len(rows))
+        if fitted or len(sizes) == 1:
             return part(leaves, rows)
-        sizes = widths(len(rows), self.guard.batch)
         branches = [partial(lambda size, leaves: part(leaves, rows[:size])[:2], n) for n in sizes]
         fitting = sum((examples > size).astype(jnp.int32) for size in sizes[:-1])
-        gradient, total = jax.lax.switch(fitting, branches, leaves)
+        with nested():
+            gradient, total = jax.lax.switch(fitting, branches, leaves)
         return gradient, total, leaves  # which have no statistics under a guard
+
+    def widths(self, room: int) -> tuple[int, ...]:
+        """For how many rows a step is compiled, ascending, up to ``room``."""
+        if self.guard is None or self.pieces > 1 or jax.local_device_count() > 1:
+            return (room,)  # devices share the columns evenly
+        return widths(room, self.guard.batch)
 
     def protected(self, summed: Leaves, leaves: Leaves, bits: Array, course: Course) -> Leaves:
         """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""
@@ -97,7 +114,10 @@ class Descent:
         nothing = [jnp.zeros_like(leaf) for leaf in leaves]
         # Every piece-th row, so that padding at the end is spread over the pieces.
         parts = rows.reshape(-1, self.pieces).T
-        (leaves, gradient, total), _ = jax.lax.scan(piece, (leaves, nothing, jnp.zeros(())), parts)
+        with nested():
+            (leaves, gradient, total), _ = jax.lax.scan(
+                piece, (leaves, nothing, jnp.zeros(())), parts
+            )
         return gradient, total, leaves
 
     def _gather(

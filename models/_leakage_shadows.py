@@ -196,12 +196,12 @@ def _rounds(
             # Of a generator that keeps no secret: nothing that is trained here leaves.
             key, bits = generate(key, (1, numbers), dtype=jnp.uint32)
             noisy = course._replace(bits=bits)
-            return program.advance(state, x, y, order, at, at + 1, noisy)[0], key
+            return program.loop(state, x, y, order, at, at + 1, noisy)[0], key
 
         if private:
             state, _ = jax.lax.fori_loop(0, steps, step, (state, key))
         else:
-            state, _ = program.advance(state, x, y, order, np.int32(0), steps, course)
+            state, _ = program.loop(state, x, y, order, np.int32(0), steps, course)
         return _joined(state.leaves[:count]), _joined(state.leaves[count:])
 
     if not private:

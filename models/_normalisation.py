@@ -48,11 +48,18 @@ class GroupNorm(nnx.Module):
     def __call__(self, x: Array, real: Array | None = None) -> Array:
         """[batch, height, width, channels] to the same; the moments are taken in float32."""
         del real
-        wide = x.astype(jnp.float32).reshape(*x.shape[:3], self.groups, -1)
-        mean = wide.mean(axis=(1, 2, 4), keepdims=True)
-        spread = jnp.square(wide - mean).mean(axis=(1, 2, 4), keepdims=True)
-        even = (wide - mean) * jax.lax.rsqrt(spread + _EPSILON)
-        return self.affine(even.reshape(x.shape).astype(x.dtype))
+        wide = x.astype(jnp.float32)
+        centred = wide - self._mean(wide)
+        even = centred * jax.lax.rsqrt(self._mean(jnp.square(centred)) + _EPSILON)
+        return self.affine(even.astype(x.dtype))
+
+    def _mean(self, x: Array) -> Array:
+        """Over places and a group's channels: [batch, 1, 1, channels], alike within a group.
+
+        Places first: with the channels last, a processor adds whole vectors.
+        """
+        by_group = x.mean(axis=(1, 2)).reshape(len(x), self.groups, -1).mean(axis=-1)
+        return jnp.repeat(by_group, x.shape[-1] // self.groups, axis=1)[:, None, None]
 
 
 class FrozenNorm(nnx.Module):

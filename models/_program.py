@@ -12,6 +12,7 @@ import optax  # type: ignore[import-untyped]
 from jax import Array
 
 from models import Manifest, ModelError, Training, _network
+from models._convolution import nested
 from models._descent import Course, Descent
 from models._network import Inputs, Leaves
 from models._noise import Guard
@@ -40,7 +41,9 @@ class Program:
             the State after the steps from ``first`` up to ``end``, and float32 [steps], the sum of
             each step's losses in nats, without weights and penalty. ``order`` holds row numbers;
             -1 is padding, which contributes nothing. The State given is used up. One compiled loop
-            serves any number of steps, so how they are grouped cannot change a bit.
+            serves any number of steps, or one compiled step each, so how they are grouped cannot
+            change a bit.
+        loop: The same as a loop to be traced by others, not compiled.
         vector: (State) to float32 [parameters]; ``own`` to float32 [local].
         predict: (float32 [parameters], float32 [local], x, first, rows) to the log-probabilities
             float32 [rows, classes] of so many rows from ``first``.
@@ -53,6 +56,7 @@ class Program:
     initial: Callable[[np.uint32], Array]
     begin: Callable[..., State]
     advance: Callable[..., tuple[State, Array]]
+    loop: Callable[..., tuple[State, Array]]
     vector: Callable[[State], np.ndarray]
     own: Callable[[State], np.ndarray]
     predict: Callable[..., Array]
@@ -93,6 +97,8 @@ def program(
     narrow = training.precision == "bfloat16" or (
         training.precision == "auto" and jax.default_backend() == "gpu"
     )
+    # Its convolutions are slow in a loop; a call more a step is nothing beside them.
+    stepwise = gives == "images" and jax.default_backend() == "cpu"
     aim = Objective(net=net, training=training, outputs=outputs, narrow=narrow)
     descent = Descent(aim=aim, pieces=pieces, guard=guard)
 
@@ -109,23 +115,53 @@ def program(
         mean, (total, _) = aim.share(leaves, x, y, real, real.sum(), [], pieces)
         return mean, total
 
-    def advance(
+    def step(
+        state: State, losses: Array, x: Inputs, y: Array, rows: Array, at: Array, bits: Array,
+        course: Course, fitted: bool,
+    ) -> tuple[State, Array]:  # fmt: skip
+        leaves, memory = state
+        gradient, total, leaves = descent.gradient(leaves, x, y, rows, at, course, fitted=fitted)
+        if guard is not None:
+            gradient = descent.protected(gradient, leaves, bits, course)
+        change, memory = optimizer.update(gradient, memory, leaves)
+        if training.schedule != "constant" or training.warmup or training.decay != 1:
+            factor = _factor(training, course.before + at, course.steps) * course.rate
+            change = [factor * part for part in change]
+        return State(optax.apply_updates(leaves, change), memory), losses.at[at].set(total)
+
+    def loop(
         state: State, x: Inputs, y: Array, order: Array, first: Array, end: Array, course: Course
     ) -> tuple[State, Array]:
-        def step(at: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-            (leaves, memory), losses = carry
-            gradient, total, leaves = descent.gradient(leaves, x, y, order[at], at, course)
-            if guard is not None:
-                gradient = descent.protected(gradient, leaves, course.bits[at - first], course)
-            change, memory = optimizer.update(gradient, memory, leaves)
-            if training.schedule != "constant" or training.warmup or training.decay != 1:
-                factor = _factor(training, course.before + at, course.steps) * course.rate
-                change = [factor * part for part in change]
-            return State(optax.apply_updates(leaves, change), memory), losses.at[at].set(total)
+        def one(at: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            bits = course.bits if guard is None else course.bits[at - first]
+            return step(*carry, x, y, order[at], at, bits, course, False)
 
-        losses = jnp.zeros(order.shape[0])
-        moved: tuple[State, Array] = jax.lax.fori_loop(first, end, step, (state, losses))
+        with nested():
+            moved: tuple[State, Array] = jax.lax.fori_loop(
+                first, end, one, (state, jnp.zeros(order.shape[0]))
+            )
         return moved
+
+    def alone(
+        state: State, losses: Array, x: Inputs, y: Array, order: Array, at: Array, bits: Array,
+        course: Course, width: int,
+    ) -> tuple[State, Array]:  # fmt: skip
+        return step(state, losses, x, y, order[at, :width], at, bits, course, True)
+
+    each = jax.jit(alone, static_argnums=8, donate_argnums=(0, 1))
+
+    def by_step(
+        state: State, x: Inputs, y: Array, order: Array, first: Any, end: Any, course: Course
+    ) -> tuple[State, Array]:
+        losses = jnp.zeros(order.shape[0])
+        sizes = descent.widths(order.shape[1])
+        filled = (np.asarray(order[int(first) : int(end)]) >= 0).sum(axis=1)
+        same = course._replace(bits=course.bits[:0])
+        for place, rows in enumerate(filled):
+            at, width = np.int32(first + place), sizes[np.searchsorted(sizes, rows)]
+            bits = course.bits if guard is None else course.bits[place]
+            state, losses = each(state, losses, x, y, order, at, bits, same, width)
+        return state, losses
 
     def begin(vector: Array, local: Array | None = None) -> State:
         if local is None:
@@ -145,7 +181,8 @@ def program(
         local=net.local,
         initial=jax.jit(lambda seed: flat(net.initial(seed))),
         begin=jax.jit(begin),
-        advance=jax.jit(advance, donate_argnums=0),
+        advance=by_step if stepwise else jax.jit(loop, donate_argnums=0),
+        loop=loop,
         vector=lambda state: joined(state.leaves[:count]),
         own=lambda state: joined(state.leaves[count:]),
         predict=jax.jit(predict, static_argnums=4),
