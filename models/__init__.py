@@ -133,6 +133,7 @@ class Model(Protocol):
           which may have no column.
 
         Every Param lies in a layer of ``models._layers``, which know their per-example gradients.
+        A network may say by ``AT_ONCE`` for how many examples at once a processor is fastest.
         """
         ...
 

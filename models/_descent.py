@@ -44,7 +44,7 @@ class Descent:
     """How a step comes to its gradient.
 
     Attributes:
-        pieces: Into how many parts a batch is cut, one after the other.
+        pieces: Into how many parts a batch is cut at least, one after the other.
         guard: Clips and noises gradients, if given.
     """
 
@@ -70,14 +70,14 @@ class Descent:
             at: The step, counted from the epoch's start.
             fitted: There are as many ``rows`` as one of ``widths`` says, so none is chosen here.
         """
-        examples = (rows >= 0).sum()
+        examples, cut = (rows >= 0).sum(), self._cut(len(rows))
 
         def part(leaves: Leaves, rows: Array) -> tuple[Leaves, Array, Leaves]:
             batch, labels = self._gather(x, y, rows, at, course)
-            return self._slope(leaves, batch, labels, rows >= 0, examples, course)
+            return self._slope(leaves, batch, labels, rows >= 0, examples, course, cut)
 
-        if self.pieces > 1:
-            return self._added(part, leaves, rows)
+        if cut > 1:
+            return self._added(part, leaves, rows, cut)
         sizes = self.widths(len(rows))
         if fitted or len(sizes) == 1:
             return part(leaves, rows)
@@ -102,7 +102,18 @@ class Descent:
         pull = jax.grad(self.aim.penalty)(leaves, course.anchor)
         return [a + b for a, b in zip(noisy, pull, strict=True)]
 
-    def _added(self, part: Any, leaves: Leaves, rows: Array) -> tuple[Leaves, Array, Leaves]:
+    def _cut(self, rows: int) -> int:
+        """Into how many parts so many rows are cut: what memory asks for, or a CPU's cache."""
+        fitting = self.aim.net.at_once
+        alone = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+        if fitting is None or self.guard is not None or not alone:
+            return self.pieces
+        counts = range(self.pieces, rows // fitting + 1, self.pieces)
+        return max((count for count in counts if rows % count == 0), default=self.pieces)
+
+    def _added(
+        self, part: Any, leaves: Leaves, rows: Array, pieces: int
+    ) -> tuple[Leaves, Array, Leaves]:
         """What the pieces of a batch give together."""
 
         def piece(carry: Any, rows: Array) -> tuple[Any, None]:
@@ -113,7 +124,7 @@ class Descent:
 
         nothing = [jnp.zeros_like(leaf) for leaf in leaves]
         # Every piece-th row, so that padding at the end is spread over the pieces.
-        parts = rows.reshape(-1, self.pieces).T
+        parts = rows.reshape(-1, pieces).T
         with nested():
             (leaves, gradient, total), _ = jax.lax.scan(
                 piece, (leaves, nothing, jnp.zeros(())), parts
@@ -132,13 +143,18 @@ class Descent:
         return batch, jnp.take(y, rows, mode="clip")
 
     def _slope(
-        self, leaves: Leaves, x: Inputs, y: Array, real: Array, examples: Array, course: Course
+        self,
+        leaves: Leaves,
+        x: Inputs,
+        y: Array,
+        real: Array,
+        examples: Array,
+        course: Course,
+        pieces: int,
     ) -> tuple[Leaves, Array, Leaves]:
         if self.guard is None:
             ascent = jax.grad(self.aim.share, has_aux=True)
-            gradient, (total, moved) = ascent(
-                leaves, x, y, real, examples, course.anchor, self.pieces
-            )
+            gradient, (total, moved) = ascent(leaves, x, y, real, examples, course.anchor, pieces)
             settled = list(leaves)
             for place, value in zip(self.aim.net.statistics, moved, strict=True):
                 settled[place] = value

@@ -31,6 +31,8 @@ class Network:
             ``Leaves``. Empty for most.
         moves: For each leaf whether gradients move it.
         statistics: Places among the leaves of what a training pass moves by itself.
+        at_once: For how many examples a processor is fastest, as their activations stay in its
+            cache; None where that does not matter.
         unmeasured: Parameters outside the layers that know their per-example gradients.
         initial: (seed uint32 []) to the shared leaves.
         logits: (leaves, inputs, real) to float32 [batch, outputs] and the new statistics. ``real``
@@ -41,6 +43,7 @@ class Network:
     local: Manifest
     moves: tuple[bool, ...]
     statistics: tuple[int, ...]
+    at_once: int | None
     unmeasured: tuple[str, ...]
     initial: Callable[[Any], Leaves]
     logits: Callable[[Leaves, Inputs, Array | None], tuple[Array, Leaves]]
@@ -82,6 +85,7 @@ def network(model: str, config: Any, *, gives: str, features: int, outputs: int)
         local=Manifest(own_entries),
         moves=tuple(not issubclass(kind, Frozen | Statistic) for kind in kinds),
         statistics=statistics,
+        at_once=getattr(abstract, "AT_ONCE", None),
         unmeasured=_unmeasured(abstract),
         initial=initial,
         logits=logits,

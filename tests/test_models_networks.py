@@ -153,6 +153,40 @@ def test_a_product_with_patches_is_a_convolution(size: int, stride: int, side: i
     np.testing.assert_allclose(product, by_xla, atol=2e-5)  # float32, another order of sums
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "side"), [(3, 1, 7), (3, 2, 8), (5, 1, 6), (5, 2, 7), (5, 2, 4)]
+)
+def test_a_sum_of_shifted_copies_is_a_depthwise_convolution(
+    size: int, stride: int, side: int
+) -> None:
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(2, side, side, 3)), jnp.float32)
+    kernel = jnp.asarray(random.normal(size=(size, size, 1, 3)), jnp.float32)
+
+    shifted, by_xla = jax.jit(
+        lambda x, kernel: (
+            _convolution._shifted(x, kernel, stride),
+            _convolution._grouped(x, kernel, stride),
+        )
+    )(x, kernel)
+
+    np.testing.assert_allclose(shifted, by_xla, atol=2e-5)  # float32, another order of sums
+
+
+def test_a_convolution_in_a_loop_is_the_one_outside() -> None:
+    layer = _convolution.Convolution(3, 4, 3, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 12, 3)), jnp.float32)
+
+    outside = jax.make_jaxpr(lambda x: layer(x))(x)
+    with _convolution.nested():
+        inside = jax.make_jaxpr(lambda x: layer(x))(x)
+        found = layer(x)
+
+    assert "conv_general_dilated" in str(outside)
+    assert "conv_general_dilated" not in str(inside)
+    np.testing.assert_allclose(found, layer(x), atol=2e-5)
+
+
 def test_the_largest_neighbour_is_found_as_xla_does() -> None:
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 8, 3)), jnp.float32)
 

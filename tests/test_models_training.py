@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datasets import Dataset, Feature, Split
 from models import ModelError, Training
+from models._attention import Transformer
 from models._engine import Engine
 from models._program import program
 
@@ -193,6 +194,27 @@ def test_too_little_memory_cuts_batches_and_says_so(
     # The same examples in each step, their gradients added in another order.
     np.testing.assert_allclose(trained.vector, plain.vector, atol=1e-5)
     assert trained.loss == pytest.approx(plain.loss, rel=1e-5)
+
+
+def test_a_batch_that_outgrows_the_cache_is_cut_with_the_same_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = made(200)
+    settings: dict[str, Any] = {"batch": 96, "epochs": 2, "l2": 0.1, "momentum": 0.9}
+    cut = engine(data, "transformer", **settings)
+    start = cut.initial()
+    trained = cut.train(start, round=1, stream=0)
+    program.cache_clear()
+    monkeypatch.setattr(Transformer, "AT_ONCE", None)
+
+    whole = engine(data, "transformer", **settings).train(start, round=1, stream=0)
+
+    program.cache_clear()
+    assert trained.pieces == whole.pieces == 1  # nothing that an operator must know
+    assert trained.vector.tobytes() != whole.vector.tobytes()
+    # The same examples in each step, their gradients added in another order.
+    np.testing.assert_allclose(trained.vector, whole.vector, atol=1e-5)
+    assert trained.loss == pytest.approx(whole.loss, rel=1e-5)
 
 
 def test_a_device_too_small_for_one_example_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
