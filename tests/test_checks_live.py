@@ -89,6 +89,27 @@ def test_findings_about_a_sites_own_host_stay_there(tmp_path: Path) -> None:
     )
 
 
+def test_findings_are_told_once_whoever_told_them(tmp_path: Path) -> None:
+    home = a_home(tmp_path, '[data.digits]\npart = "nowhere"\n')
+    book = journal.Journal(home.journal, source="test")
+    known = findings.Known()
+
+    def said(code: str, **by: findings.Known) -> bool:
+        state = checks.State.OK if code == "tcp-ok" else checks.State.FAIL
+        finding = checks.Finding(check="tcp", state=state, code=code, meaning="")
+        return findings.record(home, [finding], book, **by)
+
+    own = [said("tcp-ok", known=known), said("tcp-ok", known=known)]
+    others = said("tcp-refused")  # another process, e.g. 'fedtui check'
+    after = [said("tcp-refused", known=known), said("tcp-ok", known=known)]
+
+    assert own == [True, False]
+    assert others
+    assert after == [False, True]
+    assert len(book.own(("LinkChecked",), known.seen)) == 1  # its own last; the rest is read
+    book.close()
+
+
 def test_a_link_that_goes_bad_during_a_run_is_a_warning_within_10_s_and_news_to_all() -> None:
     port = free_port()
     proxy = Proxy(port)

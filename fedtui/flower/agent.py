@@ -430,7 +430,7 @@ class Agent:
 
     def _check_for_ever(self) -> None:
         """Repeat the cheap checks: often during a run or without a link, else now and then."""
-        idle = 0.0
+        idle, known = 0.0, findings.Known()
         while True:
             time.sleep(CHECK_SECONDS)
             idle += CHECK_SECONDS
@@ -439,7 +439,7 @@ class Agent:
                 continue
             idle = 0.0
             with contextlib.suppress(OSError):  # a check's own probe on a full disk
-                findings.record(self._home, checks.cheap(home=self._home), self._journal)
+                findings.record(self._home, checks.cheap(home=self._home), self._journal, known)
 
     def _concerns_us(self, event: events.Event) -> bool:
         asked = (events.RunSubmitted, events.PhaseStarted)

@@ -3,17 +3,43 @@
 Apart from the other operations, since only this one needs the checks.
 """
 
+from dataclasses import dataclass, field
+
 from fedtui import checks, events, site
 from fedtui.checks import Finding, State
 from fedtui.journal import Journal
 from fedtui.site import Home
 
 _UNWELL = (State.WARN, State.FAIL)
-_LOOKED_AT = 100  # journaled changes; a check that none of them tells of is told anew
 
 
-def record(home: Home, findings: list[Finding], book: Journal) -> bool:
+@dataclass(slots=True)
+class Known:
+    """What this site journaled of its checks; who keeps it reads only what is new each time.
+
+    Attributes:
+        seen: The journal's last record that was looked at.
+        findings: State and code, by check.
+    """
+
+    seen: int = 0
+    findings: dict[str, str] = field(default_factory=dict)
+
+    def follow(self, book: Journal, site: str) -> None:
+        """Take in what the journal has told since, by whichever process."""
+        head = book.head()[0]
+        for record in book.own(("LinkChecked",), self.seen):
+            if isinstance(record.event, events.LinkChecked) and record.event.site == site:
+                self.findings |= record.event.findings
+            head = max(head, record.seq)
+        self.seen = head
+
+
+def record(home: Home, findings: list[Finding], book: Journal, known: Known | None = None) -> bool:
     """Journal ``findings`` if they differ from the last that this site journaled of these checks.
+
+    Args:
+        known: For a process that asks again and again.
 
     Returns:
         Whether they did.
@@ -24,10 +50,9 @@ def record(home: Home, findings: list[Finding], book: Journal) -> bool:
         f.check: f for f in findings if f.state is not State.SKIP and checks.load(f.check).NETWORK
     }
     now = {check: f"{f.state} {f.code}" for check, f in ran.items()}
-    before: dict[str, str] = {}
-    for record in reversed(book.newest(("LinkChecked",), limit=_LOOKED_AT, own=True)):
-        if isinstance(record.event, events.LinkChecked) and record.event.site == name:
-            before |= record.event.findings
+    known = known or Known()
+    known.follow(book, name)
+    before = known.findings
     if not now or all(before.get(check) == words for check, words in now.items()):
         return False
     unwell = {c: f"{f.meaning} {f.remedy}".strip() for c, f in ran.items() if f.state in _UNWELL}
