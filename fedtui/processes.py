@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,10 @@ LOG_BYTES = 2 << 20  # a log's size before it makes room
 _LOGS_KEPT = 3
 _STARTING_SECONDS = 0.5  # a probe of a lock may briefly stand in a starter's way
 _ARENA_MAX = -8  # of glibc's malloc.h
+# A step of training on a processor takes and returns hundreds of MB. What glibc hands back to the
+# kernel comes again as zeroed pages: up to half of an image model's time. So one heap keeps a
+# gibibyte and asks for large pages.
+_TUNABLES = ("hugetlb=1", "arena_max=1", "mmap_max=0", "trim_threshold=1073741824")
 
 
 class Lock:
@@ -143,6 +147,12 @@ def environment(home: Home) -> dict[str, str]:
         "no_proxy": ",".join(sorted(exempt)),
     }
     return values
+
+
+def for_training(values: Mapping[str, str]) -> dict[str, str]:
+    """The environment ``values``, and that glibc keeps the memory which steps take in turns."""
+    tunables = ":".join(f"glibc.malloc.{tunable}" for tunable in _TUNABLES)
+    return {"GLIBC_TUNABLES": tunables} | dict(values)  # what the operator set comes first
 
 
 def spawn(home: Home, process: str) -> "subprocess.Popen[bytes]":

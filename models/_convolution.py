@@ -103,14 +103,18 @@ def pixels(image: Array) -> Array:
 def largest(x: Array) -> Array:
     """The largest of each 3 x 3 neighbourhood, at every second place.
 
-    By slices: the way back through XLA's window reduction takes long on a CPU.
+    By slices, one direction after the other: on a CPU the way back takes a tenth of the time that
+    nine slices at once or XLA's window reduction take.
     """
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    slices = _slices(padded, 3, 2, (x.shape[1] + 1) // 2, (x.shape[2] + 1) // 2)
-    found = slices[0]
-    for other in slices[1:]:
-        found = jnp.maximum(found, other)
-    return found
+    return _largest_of_three(_largest_of_three(x, axis=2), axis=1)
+
+
+def _largest_of_three(x: Array, *, axis: int) -> Array:
+    margins = [(1, 1) if place == axis else (0, 0) for place in range(x.ndim)]
+    padded = jnp.pad(x, margins, constant_values=-jnp.inf)
+    last = 2 * ((x.shape[axis] + 1) // 2) - 1
+    a, b, c = (jax.lax.slice_in_dim(padded, at, at + last, 2, axis) for at in range(3))
+    return jnp.maximum(jnp.maximum(a, b), c)
 
 
 def patches(x: Array, size: int, stride: int) -> Array:

@@ -4,10 +4,10 @@
     python -m tests.bench_training --start
 
 Each measurement is a process of its own; JAX and PyTorch take turns, so that what else the machine
-does falls on both. JAX is measured through the engine, as a site trains, privately with the noise
-and the padded Poisson batches of DP-SGD. PyTorch comes from another environment; without it,
-ratios are left out. ``--start`` is from the trainer's start to ResNet-18's first step, without and
-with its cache of compiled functions.
+does falls on both. JAX is measured through the engine, as a site trains and with a trainer's
+environment, privately with the noise and the padded Poisson batches of DP-SGD. PyTorch comes from
+another environment; without it, ratios are left out. ``--start`` is from the trainer's start to
+ResNet-18's first step, without and with its cache of compiled functions.
 """
 
 import argparse
@@ -108,8 +108,12 @@ def _device() -> str:
 
 
 def _measured(python: str, library: str, name: str, device: str) -> float:
+    from fedtui import processes  # not where PyTorch is measured
+
+    trainer = library in ("jax", "private")
     answer = subprocess.run(
         [python, "-m", "tests.bench_training", "--one", library, name, device],
+        env=processes.for_training(os.environ) if trainer else None,
         capture_output=True,
         text=True,
         check=False,
@@ -302,6 +306,7 @@ def _start() -> None:
 
 
 def _first_step(folder: Path) -> tuple[float, float]:
+    from fedtui import processes
     from fedtui import study as studies
 
     study = studies.Study(
@@ -333,7 +338,11 @@ def _first_step(folder: Path) -> tuple[float, float]:
     began = time.monotonic()
     words = ["-P", "-m", "fedtui.flower.trainer", "site", str(folder), str(folder / "secret")]
     child = subprocess.Popen(
-        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=processes.for_training(os.environ),
+        text=True,
     )
     assert child.stdin is not None
     assert child.stdout is not None

@@ -188,13 +188,19 @@ def test_a_convolution_in_a_loop_is_the_one_outside() -> None:
 
 
 def test_the_largest_neighbour_is_found_as_xla_does() -> None:
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 8, 3)), jnp.float32)
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(2, 7, 8, 3)), jnp.float32)
+    slope = jnp.asarray(random.normal(size=(2, 4, 4, 3)), jnp.float32)
 
-    by_xla = jax.lax.reduce_window(
-        x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-    )
+    def by_xla(x: Any) -> Any:
+        margins = ((0, 0), (1, 1), (1, 1), (0, 0))
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), margins)
 
-    assert np.array_equal(jax.jit(_convolution.largest)(x), by_xla)
+    found, back = jax.vjp(jax.jit(_convolution.largest), x)
+    wanted, wanted_back = jax.vjp(by_xla, x)
+
+    assert np.array_equal(found, wanted)
+    np.testing.assert_allclose(back(slope)[0], wanted_back(slope)[0], atol=1e-6)
 
 
 @pytest.fixture

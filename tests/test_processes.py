@@ -1,6 +1,7 @@
 """Processes of a home: one of each, started once, healed when killed, gone when told."""
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -284,6 +285,39 @@ def test_children_never_reach_loopback_through_a_proxy(
     )
     assert values["HTTPS_PROXY"] == "http://proxy:3128"
     assert values["FLWR_TELEMETRY_ENABLED"] == "0"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_a_trainer_keeps_the_memory_that_its_steps_take_in_turns() -> None:
+    body = """
+import resource
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+b"x" * 80_000_000
+before = faults()
+for _ in range(10):
+    b"x" * 80_000_000
+print(faults() - before)
+"""
+
+    def pages(environment: dict[str, str]) -> int:
+        words = [sys.executable, "-c", body]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    plain = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    kept = processes.for_training(plain)
+
+    assert pages(kept) < 100
+    assert pages(plain | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}) > 1000 * 10
+
+
+def test_an_operators_own_tunables_are_left_alone() -> None:
+    own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=3"}
+
+    assert processes.for_training(own) == own
 
 
 @pytest.mark.parametrize(

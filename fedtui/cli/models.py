@@ -1,12 +1,14 @@
 """What the models cost on this machine."""
 
 import json
+import os
 import subprocess
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from fedtui import processes
 from fedtui.cli._model_files import export, import_
 from fedtui.cli._shared import JsonOption, app, named, print_json, say
 
@@ -77,6 +79,7 @@ def _asked(*words: str) -> Any:
             capture_output=True,
             text=True,
             timeout=_SECONDS,
+            env=processes.for_training(os.environ),
             check=False,
         )
         answer = json.loads(done.stdout)

@@ -144,7 +144,7 @@ class Workbench:
                 stderr=descriptor,
                 text=True,
                 encoding="utf-8",
-                env=processes.environment(self._home),
+                env=processes.for_training(processes.environment(self._home)),
                 cwd=self._home.path,
             )
             os.close(descriptor)

@@ -81,7 +81,7 @@ def _carried_out(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=processes.environment(home),
+        env=processes.for_training(processes.environment(home)),
         cwd=home.path,
     )
     assert child.stdin is not None
