@@ -65,10 +65,10 @@ def _chosen(bits: Bits, trials: int, rate: float) -> NDArray[np.int64]:
 def widths(room: int, batch: float) -> tuple[int, ...]:
     """For how many rows a step of Poisson samples is compiled, ascending, up to ``room``.
 
-    Most batches are much smaller than the largest: with these three a step computes on 7 % more
-    rows than it has, for an expected batch of 256, and not on 37 %.
+    Most batches are much smaller than the largest: with these a step computes on 4 % more rows than
+    it has, for an expected batch of 256, and not on 37 %; for one of 8 on 41 %, and not on 212 %.
     """
-    steps = (math.ceil((batch + k * math.sqrt(batch)) / 8) * 8 for k in (0.5, 1.5))
+    steps = (math.ceil((batch + k * math.sqrt(batch)) / 8) * 8 for k in (-0.5, 0.5, 1.5, 2.5))
     return (*sorted({width for width in steps if width < room}), room)
 
 
