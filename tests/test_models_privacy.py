@@ -362,6 +362,15 @@ def test_steps_of_every_size_are_clipped_and_divided_alike() -> None:
     assert used >= {0, 1}
 
 
+def test_many_bits_are_one_stream() -> None:
+    whole = Bits("noise", 3).draw(1, 50_000, room=2)
+    by_parts = Bits("noise", 3)
+
+    parts = np.concatenate([by_parts.draw(1, 10_000)[0] for _ in range(5)])
+
+    np.testing.assert_array_equal(whole[0], parts)  # 200 kB and five of 40 kB
+
+
 def test_bits_are_those_of_aes_in_counter_mode() -> None:
     bits = Bits("noise")
     bits._key = bytes.fromhex("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4")
