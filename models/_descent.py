@@ -27,7 +27,7 @@ class Course(NamedTuple):
         before: Steps of the round that came before this epoch.
         steps: Steps of the whole round.
         variation: uint32 [2], decides how images vary, if they do.
-        bits: uint32 [steps, parameters], what DP-SGD's noise is made of from the stretch's first
+        draws: float32 [steps, parameters], standard normal: DP-SGD's noise from the stretch's first
             step on; empty without it.
     """
 
@@ -36,7 +36,7 @@ class Course(NamedTuple):
     before: np.int32
     steps: np.int32
     variation: Any = np.zeros(2, np.uint32)
-    bits: Any = np.zeros((0, 0), np.uint32)
+    draws: Any = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +93,10 @@ class Descent:
             return (room,)  # devices share the columns evenly
         return widths(room, self.guard.batch)
 
-    def protected(self, summed: Leaves, leaves: Leaves, bits: Array, course: Course) -> Leaves:
+    def protected(self, summed: Leaves, leaves: Leaves, draws: Array, course: Course) -> Leaves:
         """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""
         assert self.guard is not None
-        noisy = noised(summed, self.aim.net.moves, bits, self.guard)
+        noisy = noised(summed, self.aim.net.moves, draws, self.guard)
         if not self.aim.penalises:
             return noisy
         pull = jax.grad(self.aim.penalty)(leaves, course.anchor)

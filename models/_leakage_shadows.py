@@ -18,7 +18,7 @@ from models._batches import sampled, shuffled
 from models._descent import Course
 from models._inputs import Scale
 from models._leakage_scores import Flags
-from models._noise import Bits
+from models._noise import Bits, normal
 from models._privacy import Plan
 from models._program import BLOCK, Program, State
 from models._rounds import Vector
@@ -195,7 +195,7 @@ def _rounds(
             state, key = carry
             # Of a generator that keeps no secret: nothing that is trained here leaves.
             key, bits = generate(key, (1, numbers), dtype=jnp.uint32)
-            noisy = course._replace(bits=bits)
+            noisy = course._replace(draws=normal(bits))
             return program.loop(state, x, y, order, at, at + 1, noisy)[0], key
 
         if private:

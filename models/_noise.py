@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -81,26 +83,69 @@ class Bits:
         return np.frombuffer(into, np.uint32, whole // 4).reshape(-1, columns)
 
 
+class Ahead:
+    """The noise of the stretch that follows, made by a thread of its own while the device works.
+
+    On a processor XLA computes what one thread gives it one after the other; what two give it goes
+    side by side, and a small network leaves a core idle.
+
+    Args:
+        bits: Of which the noise of a step is always the same part.
+        parameters: How many numbers a step draws.
+        room: Steps for which a call is made at most; fewer are filled up, for one compiled shape.
+        sharding: How arrays lie on several devices; None for one.
+    """
+
+    def __init__(self, bits: Bits, parameters: int, *, room: int, sharding: Any) -> None:
+        self._bits, self._columns, self._room = bits, columns(parameters), room
+        self._sharding = sharding
+        self._thread = ThreadPoolExecutor(1, "noise")
+        self._next: tuple[int, int, Future[Array]] | None = None
+
+    def order(self, step: int, count: int) -> None:
+        """Begin to draw for ``count`` steps, or as many as there is room for, from ``step`` on."""
+        count = min(count, self._room)
+        self._next = step, count, self._thread.submit(self._drawn, step, count)
+
+    def take(self, step: int, count: int, most: int) -> tuple[int, Array]:
+        """For how many steps from ``step`` on there is noise, and float32 [room, columns].
+
+        As many as were ordered and at most ``most``; ``count`` where none were.
+        """
+        if self._next is None or self._next[0] != step:
+            self.order(step, count)
+        assert self._next is not None
+        _, ready, draws = self._next
+        self._next = None
+        return min(ready, most), draws.result()
+
+    def _drawn(self, step: int, count: int) -> Array:
+        self._bits.place = step * self._columns * 4 // _BLOCK
+        bits = self._bits.draw(count, self._columns, room=self._room)
+        return normal(jax.device_put(bits, self._sharding))
+
+
 def columns(parameters: int) -> int:
     """How many numbers a step draws for so many parameters: whole blocks, so that steps add up."""
     return -(-parameters // 4) * 4
 
 
-def noised(summed: Leaves, moves: Sequence[bool], bits: Array, guard: Guard) -> Leaves:
+def noised(summed: Leaves, moves: Sequence[bool], draws: Array, guard: Guard) -> Leaves:
     """The noisy mean: (sum + Normal(0, (noise x clip)^2)) / expected batch; 0 where none moves.
 
     Args:
-        bits: uint32 [at least the parameters], each the quantile of one draw.
+        draws: float32 [at least the parameters], standard normal.
     """
     found, first = [], 0
     for leaf, move in zip(summed, moves, strict=True):
-        noise = normal(bits[first : first + leaf.size].reshape(leaf.shape))
+        drawn = draws[first : first + leaf.size].reshape(leaf.shape)
         first += leaf.size
-        noisy = (leaf + guard.noise * guard.clip * noise) / guard.batch
+        noisy = (leaf + guard.noise * guard.clip * drawn) / guard.batch
         found.append(noisy if move else jnp.zeros_like(leaf))
     return found
 
 
+@jax.jit
 def normal(bits: Array) -> Array:
     """Standard normal numbers, float32, from uint32: the quantiles of 2^32 shares alike.
 

@@ -116,13 +116,13 @@ def program(
         return mean, total
 
     def step(
-        state: State, losses: Array, x: Inputs, y: Array, rows: Array, at: Array, bits: Array,
+        state: State, losses: Array, x: Inputs, y: Array, rows: Array, at: Array, place: Array,
         course: Course, fitted: bool,
     ) -> tuple[State, Array]:  # fmt: skip
         leaves, memory = state
         gradient, total, leaves = descent.gradient(leaves, x, y, rows, at, course, fitted=fitted)
         if guard is not None:
-            gradient = descent.protected(gradient, leaves, bits, course)
+            gradient = descent.protected(gradient, leaves, course.draws[place], course)
         change, memory = optimizer.update(gradient, memory, leaves)
         if training.schedule != "constant" or training.warmup or training.decay != 1:
             factor = _factor(training, course.before + at, course.steps) * course.rate
@@ -133,8 +133,7 @@ def program(
         state: State, x: Inputs, y: Array, order: Array, first: Array, end: Array, course: Course
     ) -> tuple[State, Array]:
         def one(at: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-            bits = course.bits if guard is None else course.bits[at - first]
-            return step(*carry, x, y, order[at], at, bits, course, False)
+            return step(*carry, x, y, order[at], at, at - first, course, False)
 
         with nested():
             moved: tuple[State, Array] = jax.lax.fori_loop(
@@ -143,10 +142,10 @@ def program(
         return moved
 
     def alone(
-        state: State, losses: Array, x: Inputs, y: Array, order: Array, at: Array, bits: Array,
+        state: State, losses: Array, x: Inputs, y: Array, order: Array, at: Array, place: Array,
         course: Course, width: int,
     ) -> tuple[State, Array]:  # fmt: skip
-        return step(state, losses, x, y, order[at, :width], at, bits, course, True)
+        return step(state, losses, x, y, order[at, :width], at, place, course, True)
 
     each = jax.jit(alone, static_argnums=8, donate_argnums=(0, 1))
 
@@ -156,11 +155,9 @@ def program(
         losses = jnp.zeros(order.shape[0])
         sizes = descent.widths(order.shape[1])
         filled = (np.asarray(order[int(first) : int(end)]) >= 0).sum(axis=1)
-        same = course._replace(bits=course.bits[:0])
         for place, rows in enumerate(filled):
             at, width = np.int32(first + place), sizes[np.searchsorted(sizes, rows)]
-            bits = course.bits if guard is None else course.bits[place]
-            state, losses = each(state, losses, x, y, order, at, bits, same, width)
+            state, losses = each(state, losses, x, y, order, at, np.int32(place), course, width)
         return state, losses
 
     def begin(vector: Array, local: Array | None = None) -> State:

@@ -14,16 +14,17 @@ from models import ModelError, Training
 from models._batches import Order, sampled, shuffled, widened
 from models._bookmark import Bookmark, Place
 from models._descent import Course
-from models._noise import Bits, columns
+from models._noise import Ahead, Bits, columns
 from models._privacy import Plan
 from models._program import Program, State
 
 Vector = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
 
-_MOST_STEPS = 64  # of noise drawn at once: from some ten a call costs nothing that can be seen
-_MOST_BITS = 2**25  # of 32 each drawn at once, 134 MB; three steps of ResNet-18
+_MOST_STEPS = 256  # of noise drawn at once: a call costs .6 ms, two steps of a small network
+_MOST_DRAWS = 2**25  # drawn at once, 134 MB; three steps of ResNet-18
 _PACE = 0.5  # seconds between reports; a person sees movement, and the device hardly waits
+_TOLD = 0.8  # of them, after which a report is due: a stretch seldom takes quite as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,8 @@ class Bench:
 
     @property
     def room(self) -> int:
-        """Steps whose noise is held at once."""
-        return max(1, min(_MOST_STEPS, _MOST_BITS // columns(self.program.manifest.size)))
+        """Steps whose noise is drawn at once."""
+        return max(1, min(_MOST_STEPS, _MOST_DRAWS // columns(self.program.manifest.size)))
 
 
 @dataclass(slots=True)
@@ -130,7 +131,11 @@ class Round:
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
         self._samples = Bits("samples", secret, seed, round, stream)
-        self._noise = Bits("noise", secret, seed, round, stream)
+        self._ahead: Ahead | None = None
+        if bench.plan is not None:
+            bits = Bits("noise", secret, seed, round, stream)
+            parameters = bench.program.manifest.size
+            self._ahead = Ahead(bits, parameters, room=bench.room, sharding=bench.everywhere)
         self._losses: list[float] = []  # a step's sum over its examples, in nats
         self._sizes: list[int] = []
         self._best = _Best()
@@ -203,16 +208,14 @@ class Round:
         begun = self._state_of_chance(), len(self._sizes)
         order = self._order()
         self._sizes += (order >= 0).sum(axis=1).tolist()
-        resident = jax.device_put(
-            widened(order, math.lcm(bench.width, bench.pieces)), bench.by_rows
-        )
+        resident = jax.device_put(widened(order, bench.width * bench.pieces), bench.by_rows)
         last = len(order)
         if self._fewer:
             last = min(last, first + self._limit - len(self._losses))
-        count = self._stretch(last - first)
-        bits = self._drawn(len(self._losses), count)
-        while count:
-            end, started = first + count, time.monotonic()
+        while first < last:
+            started = time.monotonic()
+            count, draws = self._stretch(last - first)
+            end = first + count
             state, sums = bench.program.advance(
                 state,
                 self._x,
@@ -220,15 +223,14 @@ class Round:
                 resident,
                 np.int32(first),
                 np.int32(end),
-                course._replace(bits=bits),
+                course._replace(draws=draws),
             )
-            following = self._stretch(last - end)
-            bits = self._drawn(len(self._losses) + count, following)
+            self._draw_ahead(len(self._losses) + count, last - end or len(order))
             self._losses += np.asarray(sums)[first:end].tolist()
             now = time.monotonic()
             bench.pace = _paced(bench.pace, count / (now - started))
-            first, count = end, following
-            if now - self._told_at >= _PACE or len(self._losses) == steps:
+            first = end
+            if now - self._told_at >= _TOLD * _PACE or len(self._losses) == steps:
                 self._report(steps)
             if self._bookmark is not None and self._bookmark.due:
                 self._bookmark.write(self._place(number, first, state, *begun))
@@ -240,19 +242,17 @@ class Round:
             return shuffled(self._random, bench.examples, bench.training.batch)
         return sampled(self._samples, bench.examples, bench.plan, bench.training.epochs)
 
-    def _stretch(self, left: int) -> int:
-        """Steps of the next call of the device, of so many that are left in the epoch."""
-        room = left if self._bench.plan is None else self._bench.room
-        return max(0, min(self._bench.pace, room, left))
+    def _stretch(self, left: int) -> tuple[int, Any]:
+        """How many of the ``left`` steps to do now, at least one, and their noise under a plan."""
+        count, step = min(self._bench.pace, left), len(self._losses)
+        if self._ahead is None:
+            return count, np.zeros((0, 0), np.float32)
+        return self._ahead.take(step, count, left)
 
-    def _drawn(self, step: int, count: int) -> NDArray[np.uint32]:
-        """Bits of so many steps' noise, from the round's ``step`` on; nothing without a plan."""
-        bench = self._bench
-        if bench.plan is None:
-            return np.zeros((0, 0), np.uint32)
-        width = columns(bench.program.manifest.size)
-        self._noise.place = step * width // 4
-        return self._noise.draw(count, width, room=bench.room)
+    def _draw_ahead(self, step: int, left: int) -> None:
+        """Begin to draw the noise from ``step`` on, unless the round ends there."""
+        if self._ahead is not None and step < self._limit:
+            self._ahead.order(step, min(self._bench.pace, left))
 
     def _state_of_chance(self) -> dict[str, Any]:
         return {"order": self._random.bit_generator.state, "samples": self._samples.place}

@@ -189,8 +189,8 @@ def test_a_model_that_never_saw_the_patients_speaks_for_itself(overfit: Subject)
 def test_planted_records_refute_a_promise_that_is_not_kept(
     overfit: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(summed: Any, moves: Any, bits: Any, guard: Any) -> Any:
-        del moves, bits
+    def silent(summed: Any, moves: Any, draws: Any, guard: Any) -> Any:
+        del moves, draws
         return [leaf / guard.batch for leaf in summed]
 
     promised = plan(Privacy(noise=50.0), examples=700, batch=64, epochs=1, rounds=20)

@@ -224,7 +224,7 @@ def test_a_step_clips_each_example_and_noises_the_sum() -> None:
     check_one_step()
 
 
-def dropped(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
+def dropped(summed: Any, moves: Any, draws: Any, guard: Guard) -> Any:
     return [leaf / guard.batch for leaf in summed]
 
 
@@ -233,15 +233,15 @@ def unclipped(losses: Any, leaves: Any, real: Any, *, clip: float) -> Any:
     return clipped_sum(losses, leaves, real, clip=1e9)
 
 
-def clipped_after(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
-    noisy = _noise.noised(summed, moves, bits, guard._replace(batch=1.0))
+def clipped_after(summed: Any, moves: Any, draws: Any, guard: Guard) -> Any:
+    noisy = _noise.noised(summed, moves, draws, guard._replace(batch=1.0))
     norm = jnp.sqrt(sum((leaf**2).sum() for leaf in noisy))
     factor = jnp.minimum(1.0, guard.clip / norm)
     return [factor * leaf / guard.batch for leaf in noisy]
 
 
-def half_noise(summed: Any, moves: Any, bits: Any, guard: Guard) -> Any:
-    return _noise.noised(summed, moves, bits, guard._replace(noise=guard.noise / 2))
+def half_noise(summed: Any, moves: Any, draws: Any, guard: Guard) -> Any:
+    return _noise.noised(summed, moves, draws, guard._replace(noise=guard.noise / 2))
 
 
 @pytest.mark.parametrize(
