@@ -160,9 +160,15 @@ class Descent:
                 settled[place] = value
             return gradient, total, settled
 
-        def losses(leaves: Leaves) -> tuple[Array, Array]:
-            chosen, loss, _ = self.aim.judged(leaves, x, y, real)
+        def losses(aim: Objective, leaves: Leaves) -> tuple[Array, Array]:
+            chosen, loss, _ = aim.judged(leaves, x, y, real)
             return loss, chosen
 
-        gradient, chosen = clipped_sum(losses, leaves, real, clip=self.guard.clip)
+        gradient, chosen = clipped_sum(
+            partial(losses, self.aim),
+            leaves,
+            real,
+            clip=self.guard.clip,
+            wide=partial(losses, self.aim.wide),
+        )
         return gradient, -jnp.where(real, chosen, 0.0).sum(), leaves

@@ -22,9 +22,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-# What bfloat16 may add to a norm, whose factor, product and gradient are rounded, each by 2^-9.
-_ROUNDING = 2.0**-7
+# A sum over pairs that is less of its terms' sizes than this has lost too many digits to rounding.
+_CANCELLED = 2.0**-8
 
+Losses = Callable[[list[Array]], tuple[Array, Array]]
 Measure = Callable[[Array, Array], Array]
 """(a layer's input, its output's slope) to the squared norm by example, float32 [batch]."""
 
@@ -122,7 +123,7 @@ def looped(
         return output
     x, slope = now.inputs[now.place], now.slopes[now.place]
     now.place += 1
-    now.total += jnp.vdot(slope, apply(x)).astype(jnp.float32)
+    now.total += jnp.vdot(slope, apply(x))
     return through(None)[0]  # for its shape; nothing that is asked for depends on it
 
 
@@ -136,18 +137,23 @@ _slotted.defvjp(lambda output, _: (output, None), lambda _, slope: (slope, slope
 
 
 def clipped_sum(
-    losses: Callable[[list[Array]], tuple[Array, Array]],
+    losses: Losses,
     leaves: list[Array],
     real: Array,
     *,
     clip: float,
+    wide: Losses | None = None,
 ) -> tuple[list[Array], Array]:
     """Sum over real examples of their gradients, each scaled to a norm of at most ``clip``.
+
+    Whatever the losses are computed in, norms, factors and the sum are in float32: rounded to
+    bfloat16, a sum of 256 examples moves by two clips when one of them is left out.
 
     Args:
         losses: From the leaves to each example's loss [batch], and something to hand through.
             An example's loss may depend on no other example.
         real: bool [batch]; padding counts nothing.
+        wide: The same in float32, where ``losses`` is narrower.
 
     References:
         Abadi et al., Deep Learning with Differential Privacy, CCS 2016, algorithm 1.
@@ -165,25 +171,23 @@ def clipped_sum(
     slots = [jnp.zeros(shape.shape, shape.dtype) for shape in outline.shapes]
     loss, back, (handed, inputs) = jax.vjp(recorded, slots, has_aux=True)
     (slopes,) = back(jnp.ones_like(loss))
-    squares = sum(
-        measure(x.astype(jnp.float32), slope.astype(jnp.float32))
-        for measure, x, slope in zip(outline.measures, inputs, slopes, strict=True)
-    )
-    if any(slope.dtype == jnp.bfloat16 for slope in slopes):
-        clip *= 1 - _ROUNDING
-    factor = jnp.minimum(1.0, clip / jnp.sqrt(jnp.maximum(squares, 1e-30)))
-    factor = jnp.where(real, factor, 0.0)
-    weighed = [
-        slope * factor.reshape(-1, *[1] * (slope.ndim - 1)).astype(slope.dtype) for slope in slopes
-    ]
+    inputs, slopes = ([part.astype(jnp.float32) for part in parts] for parts in (inputs, slopes))
+    with jax.default_matmul_precision("float32"):  # a GPU's own way keeps 10 bits of each factor
+        squares = sum(
+            measure(x, slope)
+            for measure, x, slope in zip(outline.measures, inputs, slopes, strict=True)
+        )
+        factor = jnp.minimum(1.0, clip / jnp.sqrt(jnp.maximum(squares, 1e-30)))
+        factor = jnp.where(real, factor, 0.0)
+        weighed = [slope * factor.reshape(-1, *[1] * (slope.ndim - 1)) for slope in slopes]
 
-    def replayed(leaves: list[Array]) -> Array:
-        replay = Replay(inputs, weighed)
-        with during(replay):
-            losses(leaves)
-        return replay.total
+        def replayed(leaves: list[Array]) -> Array:
+            replay = Replay(inputs, weighed)
+            with during(replay):
+                (wide or losses)(leaves)
+            return replay.total
 
-    return jax.grad(replayed)(leaves), handed
+        return jax.grad(replayed)(leaves), handed
 
 
 def both(one: Measure, other: Measure) -> Measure:
@@ -201,10 +205,17 @@ def dense(x: Array, slope: Array) -> Array:
         return _square(x) * _square(slope)
     x = x.reshape(x.shape[0], -1, x.shape[-1])
     slope = slope.reshape(x.shape[0], -1, slope.shape[-1])
-    if 2 * x.shape[1] ** 2 <= x.shape[2] * slope.shape[2]:
-        pairs = jnp.einsum("bsi,bti->bst", x, x) * jnp.einsum("bso,bto->bst", slope, slope)
-        return jnp.maximum(pairs.sum(axis=(1, 2)), 0)  # rounding may pass below 0
-    return _square(jnp.einsum("bti,bto->bio", x, slope))
+    if 2 * x.shape[1] ** 2 > x.shape[2] * slope.shape[2]:
+        return _square(jnp.einsum("bti,bto->bio", x, slope))
+    pairs = jnp.einsum("bsi,bti->bst", x, x) * jnp.einsum("bso,bto->bst", slope, slope)
+    found, size = pairs.sum(axis=(1, 2)), jnp.abs(pairs).sum(axis=(1, 2))
+    # Steps that cancel each other, seldom but where somebody means them to: a norm too small is a
+    # clip that does not hold. One example after the other, for their gradients are large.
+    return jax.lax.cond(
+        (found < _CANCELLED * size).any(),
+        lambda: jax.lax.map(lambda each: jnp.square(each[0].T @ each[1]).sum(), (x, slope)),
+        lambda: found,
+    )
 
 
 def bias(x: Array, slope: Array) -> Array:

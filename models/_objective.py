@@ -1,6 +1,6 @@
 """What training makes small: each example's loss by its class, and penalties on the parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,11 @@ class Objective:
     training: Training
     outputs: int
     narrow: bool
+
+    @property
+    def wide(self) -> "Objective":
+        """The same in float32."""
+        return replace(self, narrow=False)
 
     def log_probabilities(
         self, leaves: Leaves, x: Inputs, real: Array | None = None
