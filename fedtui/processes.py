@@ -37,7 +37,13 @@ _ARENA_MAX = -8  # of glibc's malloc.h
 # A step of training on a processor takes and returns hundreds of MB, each time as fresh zeroed
 # pages from the kernel: a third of an image model's time in pieces of 4 kB, a tenth in pieces of
 # 2 MB. To keep the memory instead (one arena, no mmap) costs private and small steps a fifth.
-_TRAINING_TUNABLES = "glibc.malloc.hugetlb=1"
+# A GPU's kernels are chosen among those that add in one order; and JAX would take three quarters
+# of its memory at once, which a second home, an audit or the probe would then lack.
+_FOR_TRAINING = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "XLA_FLAGS": "--xla_gpu_exclude_nondeterministic_ops=true",
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+}
 
 
 class Lock:
@@ -150,13 +156,12 @@ def environment(home: Home) -> dict[str, str]:
 
 
 def for_training(values: Mapping[str, str]) -> dict[str, str]:
-    """The environment ``values``, and that memory comes in large pages where the kernel has any.
+    """The environment ``values``, which come first, and what training wants.
 
-    Without glibc 2.35, or on a kernel without large pages, it changes nothing.
+    Memory comes in large pages where the kernel has any; a GPU computes the same bits every time,
+    and is left to other processes as far as it is not needed. Elsewhere it changes nothing.
     """
-    return {"GLIBC_TUNABLES": _TRAINING_TUNABLES} | dict(
-        values
-    )  # what the operator set comes first
+    return _FOR_TRAINING | dict(values)
 
 
 def spawn(home: Home, process: str) -> "subprocess.Popen[bytes]":

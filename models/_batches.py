@@ -14,7 +14,8 @@ _SPARE = 6  # deviations of a Poisson batch's size that its rows have room for
 
 
 def shuffled(random: np.random.Generator, examples: int, batch: int) -> Order:
-    """Every example once, int32 [steps, batch]."""
+    """Every example once, int32 [steps, batch], or no wider than there are examples."""
+    batch = max(1, min(batch, examples))
     order = np.full((-(-examples // batch), batch), -1, dtype=np.int32)
     order.ravel()[:examples] = random.permutation(examples)
     return order
@@ -30,7 +31,7 @@ def sampled(bits: Bits, examples: int, plan: Plan, epochs: int) -> Order:
     steps = plan.steps // epochs
     step, example = np.divmod(_chosen(bits, steps * examples, plan.rate), examples)
     sizes = np.bincount(step, minlength=steps)
-    room = min(examples, math.ceil(plan.batch + _SPARE * math.sqrt(plan.batch)))
+    room = widest(plan, examples)
     while room < sizes.max():
         room *= 2
     order = np.full((steps, room), -1, dtype=np.int32)
@@ -60,6 +61,11 @@ def _chosen(bits: Bits, trials: int, rate: float) -> NDArray[np.int64]:
         last = int(found[-1][-1])
     successes = np.concatenate(found)
     return successes[successes < trials]
+
+
+def widest(plan: Plan, examples: int) -> int:
+    """For how many rows of a Poisson sample there is room, but for one in a thousand million."""
+    return min(examples, math.ceil(plan.batch + _SPARE * math.sqrt(plan.batch)))
 
 
 def widths(room: int, batch: float) -> tuple[int, ...]:

@@ -114,22 +114,28 @@ class Descent:
     def _added(
         self, part: Any, leaves: Leaves, rows: Array, pieces: int
     ) -> tuple[Leaves, Array, Leaves]:
-        """What the pieces of a batch give together."""
+        """What the pieces of a batch give together; of their statistics the mean over examples."""
+        moved, examples = self.aim.net.statistics, (rows >= 0).sum()
 
         def piece(carry: Any, rows: Array) -> tuple[Any, None]:
-            leaves, gradient, total = carry
-            more, add, leaves = part(leaves, rows)
+            gradient, total, statistics = carry
+            more, add, after = part(leaves, rows)
+            weight = (rows >= 0).sum() / jnp.maximum(examples, 1)
             summed = [a + b for a, b in zip(gradient, more, strict=True)]
-            return (leaves, summed, total + add), None
+            means = [a + weight * after[at] for a, at in zip(statistics, moved, strict=True)]
+            return (summed, total + add, means), None
 
         nothing = [jnp.zeros_like(leaf) for leaf in leaves]
         # Every piece-th row, so that padding at the end is spread over the pieces.
         parts = rows.reshape(-1, pieces).T
         with nested():
-            (leaves, gradient, total), _ = jax.lax.scan(
-                piece, (leaves, nothing, jnp.zeros(())), parts
+            (gradient, total, statistics), _ = jax.lax.scan(
+                piece, (nothing, jnp.zeros(()), [nothing[at] for at in moved]), parts
             )
-        return gradient, total, leaves
+        settled = list(leaves)
+        for at, value in zip(moved, statistics, strict=True):
+            settled[at] = value
+        return gradient, total, settled
 
     def _gather(
         self, x: Inputs, y: Array, rows: Array, at: Array, course: Course

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 import models
 from datasets import Dataset
 from models import Manifest, ModelError, Privacy, Training, _inputs, _metrics, _pretrained
+from models._batches import widest
 from models._bookmark import Bookmark, question
 from models._noise import Guard
+from models._objective import example_losses
 from models._privacy import Plan, plan
 from models._program import BLOCK, Program, program
 from models._rounds import Bench, Progress, Round, Trained, Vector, finite
@@ -26,7 +28,15 @@ __all__ = ["Engine", "Evaluated", "Trained", "Training", "use_cache"]
 
 Name = Literal["train", "validation", "test"]
 
-_VALUES = 2**22  # of inputs in a call of ``predict``: 85 images of 128 x 128, whose activations fit
+# Of inputs in a call of ``predict``: on a processor 85 images of 128 x 128, elsewhere 445 of 224.
+_VALUES, _MORE_VALUES = 2**22, 2**26
+_NO_MEMORY = (
+    "RESOURCE_EXHAUSTED",
+    "out of memory",
+    "failed to allocate",
+    "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +123,7 @@ class Engine:
             width=len(devices),
         )
         self._resident: dict[str, Any] = {}
+        self._at_once = 0  # rows of a call of ``predict``; not known before it
 
     @property
     def manifest(self) -> Manifest:
@@ -156,15 +167,19 @@ class Engine:
         secret: int | None = None,
         keep: Path | None = None,
         share: float = 1.0,
+        pieces: int = 1,
+        on_split: Callable[[int], None] | None = None,
     ) -> Trained:
         """The agreed epochs from ``vector``, with a new optimiser.
 
         The order of examples comes from (seed, round, stream), so a site that restarts repeats its
-        work bit for bit, on the same device and libraries; with ``keep`` it goes on from the middle
-        of the round, to the same bits.
+        work bit for bit, on the same device and libraries and with the same compiled functions, as
+        ``use_cache`` keeps them; with ``keep`` it goes on from the middle of the round, to the same
+        bits.
 
         Where memory does not suffice the round begins anew with every batch in twice as many
-        pieces, whose gradients are added up; ``Trained.pieces`` says so.
+        pieces, whose gradients are added up; ``Trained.pieces`` says so. They give the same result
+        up to rounding, but with norm 'local' each piece is normalised by its own moments.
 
         Args:
             vector: float32 [parameters] in manifest order.
@@ -179,10 +194,12 @@ class Engine:
             keep: A file for where the round stands, written twice a minute and removed at the end.
                 One of another round, other data or another device is not read.
             share: How much of the round's steps to do, for a site that is to keep up with others.
+            pieces: Into how many parts each batch is cut at least; so it stays in later rounds.
+            on_split: Told the number of parts as soon as memory asks for more of them.
 
         Raises:
-            ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
-                example is too much for the device's memory.
+            ModelError: ``vector`` or ``local`` is not this model's, training diverged, or the data
+                or one example are too much for the device's memory.
 
         References:
             McMahan et al., Communication-Efficient Learning, AISTATS 2017, ClientUpdate.
@@ -196,6 +213,9 @@ class Engine:
         vector, local = self._checked(vector), self._checked_local(local)
         judged = self._training.patience and len(self._data.validation)
         own = bench.secret if secret is None else secret
+        x = self._placed("train")
+        if pieces > bench.pieces:
+            self._cut(min(pieces, self._most_pieces))
         while True:
             bookmark = None
             if keep is not None:
@@ -204,7 +224,7 @@ class Engine:
             try:
                 work = Round(
                     bench,
-                    self._placed("train"),
+                    x,
                     seed=self._seed,
                     round=round,
                     stream=stream,
@@ -221,15 +241,20 @@ class Engine:
             except jax.errors.JaxRuntimeError as error:
                 if not _exhausted(error):
                     raise
-                if bench.pieces * 2 > self._training.batch:
+                if self._evicted("train"):
+                    continue
+                if bench.pieces == self._most_pieces:
                     raise _too_large("train on") from error
-            bench.pieces *= 2
-            bench.program = self._compiled(bench.pieces)
+            self._cut(min(2 * bench.pieces, self._most_pieces))
+            if on_split is not None:
+                on_split(bench.pieces)
 
     def predict(
         self, vector: Vector, *, split: Name = "test", local: Vector | None = None
     ) -> NDArray[np.float32]:
         """Log-probability of every class, float32 [examples, classes], in the split's order.
+
+        Computed in float32, whatever training computes in.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, or one example is too much for
@@ -239,17 +264,20 @@ class Engine:
         weights = jax.device_put(self._checked(vector), self._bench.everywhere)
         own = jax.device_put(self._checked_local(local), self._bench.everywhere)
         examples = len(getattr(self._data, split))
-        size = _inputs.values(x)
-        rows = max(1, min(BLOCK, _VALUES // max(size, 1)))
+        if not self._at_once:
+            values = _VALUES if jax.default_backend() == "cpu" else _MORE_VALUES
+            self._at_once = max(1, min(BLOCK, values // max(_inputs.values(x), 1)))
         while True:
             try:
-                return self._predicted(weights, own, x, examples, min(rows, examples))
+                return self._predicted(weights, own, x, examples, min(self._at_once, examples))
             except jax.errors.JaxRuntimeError as error:
                 if not _exhausted(error):
                     raise
-                if rows == 1:
+                if self._evicted(split):
+                    continue
+                if self._at_once == 1:
                     raise _too_large("predict") from error
-            rows //= 2
+            self._at_once //= 2
 
     def evaluate(
         self, vector: Vector, *, split: Name = "test", local: Vector | None = None
@@ -268,18 +296,24 @@ class Engine:
         self, vector: Any, local: Any, x: Any, examples: int, rows: int
     ) -> NDArray[np.float32]:
         blocks = [np.empty((0, len(self._data.classes)), dtype=np.float32)]
-        for first in range(0, examples, max(rows, 1)):
-            start = max(0, min(first, examples - rows))  # the last overlaps the one before
-            block = self._bench.program.predict(vector, local, x, np.int32(start), rows)
-            blocks.append(np.asarray(block)[first - start :])
+        rows = max(1, -(-rows // self._bench.width)) * self._bench.width
+        for first in range(0, examples, rows):
+            at = np.minimum(np.arange(first, first + rows, dtype=np.int32), examples - 1)[None]
+            at = jax.device_put(at, self._bench.by_rows)
+            block = self._bench.program.predict(vector, local, x, at)
+            blocks.append(np.asarray(block)[: examples - first])
         return np.concatenate(blocks)
 
     def _validation_loss(self, vector: Vector, local: Vector) -> float:
-        """Mean log loss on the validation split, in nats; infinite where training diverged."""
+        """Mean of what training makes small, on the validation split, without penalties; infinite
+        where training diverged.
+        """
         if not (np.isfinite(vector).all() and np.isfinite(local).all()):
             return math.inf
-        loss = self.evaluate(vector, split="validation", local=local).metrics["loss"]
-        return math.inf if loss is None or math.isnan(loss) else loss
+        logs, y = self.predict(vector, split="validation", local=local), self._data.validation.y
+        chosen = np.take_along_axis(logs, y[:, None], axis=1)[:, 0]
+        loss = float(example_losses(self._training, chosen, y).mean())
+        return math.inf if math.isnan(loss) else loss
 
     def _promised(self, privacy: Privacy, rounds: int) -> Plan:
         if self._training.patience:
@@ -304,9 +338,14 @@ class Engine:
         """Of all that decides a round's bits."""
         here = [jax.__version__, *map(str, jax.local_devices()), self._bench.pieces]
         who = [self._model, self._config, self._training, self._seed, self._plan]
-        train, scale = self._data.train, self._normalisation or ()
-        arrays = (train.x, train.mask, train.y, train.groups, *scale)
-        return question(here, who, self._data.cohort_hash, *arrays, *depends)
+        scale, arrays = self._normalisation or (), []
+        for part in (self._data.train, self._data.validation):
+            arrays += [part.x, part.mask, part.y, part.groups]
+            if part.pictures is not None:
+                # A cache's file is another one as soon as an image changes.
+                file = getattr(part.pictures.pixels, "filename", None)
+                arrays += [file or part.pictures.pixels, part.pictures.rows]
+        return question(here, who, self._data.cohort_hash, *arrays, *scale, *depends)
 
     def _compiled(self, pieces: int) -> Program:
         promise = self._plan
@@ -322,13 +361,47 @@ class Engine:
             guard=None if promise is None else Guard(promise.clip, promise.noise, promise.batch),
         )
 
+    @property
+    def _most_pieces(self) -> int:
+        """With so many every device computes on one row at a time."""
+        rows = min(self._training.batch, len(self._data.train))
+        if self._plan is not None:
+            rows = widest(self._plan, len(self._data.train))
+        return max(1, -(-rows // self._bench.width))
+
+    def _cut(self, pieces: int) -> None:
+        self._bench.pieces, self._bench.program = pieces, self._compiled(pieces)
+
     def _placed(self, split: Name) -> Any:
-        """A split's inputs on the agreed scale, on the device."""
+        """A split's inputs on the agreed scale, on the device.
+
+        Raises:
+            ModelError: they do not fit there.
+        """
         if split not in self._resident:
             part = getattr(self._data, split)
             inputs = _inputs.prepare(part, self._data.gives, self._normalisation)
-            self._resident[split] = jax.device_put(inputs, self._bench.everywhere)
+            while split not in self._resident:
+                try:
+                    placed = jax.device_put(inputs, self._bench.everywhere)
+                    self._resident[split] = jax.block_until_ready(placed)
+                except jax.errors.JaxRuntimeError as error:
+                    if not _exhausted(error):
+                        raise
+                    if not self._evicted(split):
+                        size = sum(array.nbytes for array in jax.tree.leaves(inputs)) / 1e9
+                        raise ModelError(
+                            f"The examples take {size:.1f} GB, for which the device has no room.",
+                            remedy="Choose smaller images, or a device with more memory.",
+                        ) from error
         return self._resident[split]
+
+    def _evicted(self, but: Name) -> bool:
+        """Whether other splits lay on the device, which now do not."""
+        others = [split for split in self._resident if split != but]
+        for split in others:
+            del self._resident[split]
+        return bool(others)
 
     def _checked(self, vector: Vector) -> Vector:
         if vector.dtype != np.float32 or vector.shape != (self.manifest.size,):
@@ -369,7 +442,7 @@ def use_cache(folder: Path) -> None:
 
 
 def _exhausted(error: Exception) -> bool:
-    return "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
+    return any(words.lower() in str(error).lower() for words in _NO_MEMORY)
 
 
 def _too_large(what: str) -> ModelError:

@@ -172,7 +172,7 @@ def clipped_sum(
     loss, back, (handed, inputs) = jax.vjp(recorded, slots, has_aux=True)
     (slopes,) = back(jnp.ones_like(loss))
     inputs, slopes = ([part.astype(jnp.float32) for part in parts] for parts in (inputs, slopes))
-    with jax.default_matmul_precision("float32"):  # a GPU's own way keeps 10 bits of each factor
+    with jax.default_matmul_precision("float32"):  # a GPU else keeps 10 bits of each factor
         squares = sum(
             measure(x, slope)
             for measure, x, slope in zip(outline.measures, inputs, slopes, strict=True)

@@ -138,7 +138,8 @@ class Shadows:
         blocks = []
         for first in range(0, records, rows):
             start = min(first, records - rows)  # the last overlaps the one before
-            block = self._predict(vectors, own, self._x, np.int32(start), rows)
+            at = np.arange(start, start + rows, dtype=np.int32)[None]
+            block = self._predict(vectors, own, self._x, at)
             blocks.append(np.asarray(block)[:, first - start :])
         return np.concatenate(blocks, axis=1)
 
@@ -157,10 +158,10 @@ class Shadows:
 @lru_cache(maxsize=4)  # an audit that is repeated compiles nothing
 def _compiled(program: Program, private: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """One round, and ``predict``, of many models at once."""
-    predict = jax.vmap(program.predict, in_axes=(0, 0, None, None, None))
+    predict = jax.vmap(program.predict, in_axes=(0, 0, None, None))
     return (
         jax.jit(partial(_rounds, program, private), static_argnums=6),
-        jax.jit(predict, static_argnums=4),
+        jax.jit(predict),
     )
 
 

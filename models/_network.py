@@ -30,6 +30,7 @@ class Network:
         local: What each site keeps for itself; it begins at 0 and follows the shared arrays in
             ``Leaves``. Empty for most.
         moves: For each leaf whether gradients move it.
+        weights: For each leaf whether decay and penalties make it small: not biases, nor scales.
         statistics: Places among the leaves of what a training pass moves by itself.
         at_once: For how many examples a processor is fastest, as their activations stay in its
             cache; None where that does not matter.
@@ -42,6 +43,7 @@ class Network:
     manifest: Manifest
     local: Manifest
     moves: tuple[bool, ...]
+    weights: tuple[bool, ...]
     statistics: tuple[int, ...]
     at_once: int | None
     unmeasured: tuple[str, ...]
@@ -84,12 +86,21 @@ def network(model: str, config: Any, *, gives: str, features: int, outputs: int)
         manifest=Manifest(entries),
         local=Manifest(own_entries),
         moves=tuple(not issubclass(kind, Frozen | Statistic) for kind in kinds),
+        weights=tuple(
+            len(entry.shape) > 1 and not entry.name.endswith("bias")
+            for entry in (*entries, *own_entries)
+        ),
         statistics=statistics,
         at_once=getattr(abstract, "AT_ONCE", None),
         unmeasured=_unmeasured(abstract),
         initial=initial,
         logits=logits,
     )
+
+
+def exactly() -> Any:
+    """While it is traced, factors are float32 whole, of which a GPU else keeps 10 bits."""
+    return jax.default_matmul_precision("float32")
 
 
 def narrowed(leaves: Sequence[Array], moves: Sequence[bool], dtype: Any) -> Leaves:

@@ -1,6 +1,7 @@
 """What training makes small: each example's loss by its class, and penalties on the parameters."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,20 +45,19 @@ class Objective:
     ) -> tuple[Array, Array, Leaves]:
         """Each example's log-probability, its loss with weights, and new statistics."""
         logs, moved = self.log_probabilities(leaves, x, real)
-        chosen = jnp.take_along_axis(logs, y[:, None], axis=1)[:, 0]
-        loss = -chosen
-        if self.training.focal:
-            # The other classes' share, bounded off 0, where a power below 1 has no slope.
-            loss *= jnp.maximum(-jnp.expm1(chosen), 1e-7) ** self.training.focal
-        if self.training.class_weights:
-            loss *= jnp.asarray(self.training.class_weights, jnp.float32)[y]
-        return chosen, loss, moved
+        # By comparison, not by index, whose slope is a scatter: slow, and on a GPU in any order.
+        mine = y[:, None] == jnp.arange(logs.shape[1])
+        chosen = jnp.where(mine, logs, 0.0).sum(axis=1)
+        return chosen, example_losses(self.training, chosen, y), moved
 
     def penalty(self, leaves: Leaves, anchor: Leaves) -> Array:
         """Of the weights' size, and of the shared leaves' distance from ``anchor`` if given."""
         found = jnp.zeros(())
         if self.training.l2:
-            found += self.training.l2 / 2 * sum(jnp.vdot(w, w) for w in leaves if w.ndim > 1)
+            weights = [
+                leaf for leaf, is_one in zip(leaves, self.net.weights, strict=True) if is_one
+            ]
+            found += self.training.l2 / 2 * sum(jnp.vdot(w, w) for w in weights)
         if self.training.proximal and anchor:
             steps = [leaf - start for leaf, start in zip(leaves, anchor, strict=True)]
             shared = steps[: len(self.net.manifest.entries)]
@@ -90,3 +90,14 @@ class Objective:
         if self.penalises:
             mean += self.penalty(leaves, anchor) / pieces
         return mean, (total, moved)
+
+
+def example_losses(training: Training, chosen: Any, y: Any) -> Array:
+    """float32 [examples] with weights, from the true class ``y``'s log-probability in nats."""
+    loss = -jnp.asarray(chosen)
+    if training.focal:
+        # The other classes' share, bounded off 0, where a power below 1 has no slope.
+        loss *= jnp.maximum(-jnp.expm1(chosen), 1e-7) ** training.focal
+    if training.class_weights:
+        loss *= jnp.asarray(training.class_weights, jnp.float32)[y]
+    return loss

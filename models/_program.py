@@ -1,6 +1,7 @@
 """A model and a way of training as compiled functions over one flat vector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from jax import Array
 from models import Manifest, ModelError, Training, _network
 from models._convolution import nested
 from models._descent import Course, Descent
-from models._network import Inputs, Leaves
+from models._network import Inputs, Leaves, exactly
 from models._noise import Guard
 from models._objective import Objective
 
@@ -45,8 +46,8 @@ class Program:
             change a bit.
         loop: The same as a loop to be traced by others, not compiled.
         vector: (State) to float32 [parameters]; ``own`` to float32 [local].
-        predict: (float32 [parameters], float32 [local], x, first, rows) to the log-probabilities
-            float32 [rows, classes] of so many rows from ``first``.
+        predict: (float32 [parameters], float32 [local], x, at int32 [1, rows]) to the
+            log-probabilities float32 [rows, classes] of the rows ``at``, computed in float32.
         objective: (leaves, x, y int32 [batch], real bool [batch]) to the mean loss over real
             examples with the penalty, and the plain sum; not compiled.
     """
@@ -93,7 +94,7 @@ def program(
         )
     ours, own = _network.bounds(net.manifest), _network.bounds(net.local)
     count = len(net.manifest.entries)
-    optimizer = _optimizer(training)
+    optimizer = _optimizer(training, net.weights)
     narrow = training.precision == "bfloat16" or (
         training.precision == "auto" and jax.default_backend() == "gpu"
     )
@@ -120,7 +121,10 @@ def program(
         course: Course, fitted: bool,
     ) -> tuple[State, Array]:  # fmt: skip
         leaves, memory = state
-        gradient, total, leaves = descent.gradient(leaves, x, y, rows, at, course, fitted=fitted)
+        with exactly() if training.precision == "float32" else nullcontext():
+            gradient, total, leaves = descent.gradient(
+                leaves, x, y, rows, at, course, fitted=fitted
+            )
         if guard is not None:
             gradient = descent.protected(gradient, leaves, course.draws[place], course)
         change, memory = optimizer.update(gradient, memory, leaves)
@@ -165,9 +169,10 @@ def program(
             local = jnp.zeros(net.local.size)
         return State(start := shaped(vector, local), optimizer.init(start))
 
-    def predict(vector: Array, local: Array, x: Inputs, first: Array, rows: int) -> Array:
-        block = jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, first, rows), x)
-        return aim.log_probabilities(shaped(vector, local), block)[0]
+    def predict(vector: Array, local: Array, x: Inputs, at: Array) -> Array:
+        block = jax.tree.map(lambda part: jnp.take(part, at[0], 0, mode="clip"), x)
+        with exactly():
+            return aim.wide.log_probabilities(shaped(vector, local), block)[0]
 
     def joined(leaves: Leaves) -> np.ndarray:
         # NumPy joins 100 MB in 0.1 s where XLA on a CPU takes 3.5 s.
@@ -182,7 +187,7 @@ def program(
         loop=loop,
         vector=lambda state: joined(state.leaves[:count]),
         own=lambda state: joined(state.leaves[count:]),
-        predict=jax.jit(predict, static_argnums=4),
+        predict=jax.jit(predict),
         objective=objective,
     )
 
@@ -199,7 +204,7 @@ def _factor(training: Training, done: Any, steps: Any) -> Array:
     return jnp.asarray(begun, jnp.float32)
 
 
-def _optimizer(training: Training) -> optax.GradientTransformation:
+def _optimizer(training: Training, weights: Sequence[bool]) -> optax.GradientTransformation:
     rate = training.learning_rate
     if training.optimizer == "sgd":
         descent = optax.sgd(rate, momentum=training.momentum or None)
@@ -209,7 +214,7 @@ def _optimizer(training: Training) -> optax.GradientTransformation:
         descent = optax.adamw(
             rate,
             weight_decay=training.weight_decay,
-            mask=lambda leaves: [leaf.ndim > 1 for leaf in leaves],
+            mask=list(weights),
         )
     if training.clip is None:
         return descent

@@ -298,8 +298,11 @@ class Round:
     def _report(self, steps: int) -> None:
         done = len(self._losses)
         if self._tell is not None:
-            seen = max(sum(self._sizes[self._told : done]), 1)  # a Poisson batch may be empty
-            self._tell(done, steps, math.fsum(self._losses[self._told :]) / seen)
+            # Of one private batch a loss would tell without noise; it may be of a single row.
+            loss = math.fsum(self._losses[self._told :]) / max(
+                sum(self._sizes[self._told : done]), 1
+            )
+            self._tell(done, steps, loss if self._bench.plan is None else math.nan)
         self._told, self._told_at = done, time.monotonic()
 
 

@@ -33,8 +33,9 @@ class Training:
         focal: Exponent of the focal loss; 0 is the cross-entropy, 2 is usual.
         class_weights: Factor on the loss of each class' examples; empty for 1.
         augmentation: How training images vary; nothing unless said, and images only.
-        precision: Of the arithmetic in the network; 'auto' is bfloat16 on a GPU, else float32.
-            Parameters, normalisation statistics, the loss and the optimiser stay in float32.
+        precision: Of the arithmetic in the network while it trains; 'auto' is bfloat16 on a GPU,
+            else float32. Parameters, normalisation statistics, the loss, the optimiser and the sum
+            of private gradients stay in float32, and so does whatever measures a model.
 
     References:
         Li et al., Federated Optimization in Heterogeneous Networks, MLSys 2020 (proximal).
