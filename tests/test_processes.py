@@ -2,12 +2,14 @@
 
 import os
 import platform
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -371,3 +373,23 @@ processes.carry(Home(Path({str(home.path)!r})), "agent", body)
     heaps, frozen = map(int, told.split())
     assert heaps <= 2  # the first one is not such a region
     assert frozen > 10_000
+
+
+def test_training_has_what_it_wants_of_the_environment_and_the_operator_has_the_last_word() -> None:
+    wanted = processes.for_training({"PATH": "/bin"})
+    chosen = processes.for_training({"XLA_FLAGS": "--xla_dump_to=/tmp/x"})
+
+    assert wanted["XLA_FLAGS"] == "--xla_gpu_exclude_nondeterministic_ops=true"
+    assert wanted["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert wanted["PATH"] == "/bin"
+    assert chosen["XLA_FLAGS"] == "--xla_dump_to=/tmp/x"
+
+
+def test_every_extra_that_a_remedy_names_can_be_installed() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    sources = [path.read_text() for path in (root / "fedtui").rglob("*.py")]
+    named = {name for text in sources for name in re.findall(r"fedtui\[(\w+)\]", text)}
+
+    assert named
+    assert named <= set(project["optional-dependencies"])
