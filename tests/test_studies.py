@@ -15,7 +15,7 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 import datasets
-from fedtui import agreement, events, keys, operations, persons, site
+from fedtui import agreement, events, journal, keys, operations, persons, site
 from fedtui import study as studies
 from fedtui.errors import DataError, PrivacyError, TrustError, UsageError
 from fedtui.flower.client import read_order
@@ -205,6 +205,37 @@ def test_without_every_approval_neither_a_run_starts_nor_a_site_answers(pair: Fe
 
     for home in pair.homes.values():
         assert f"lacks the approval of {SITE}" in refusal(home, agreed)
+
+
+def test_an_approval_that_another_thread_took_over_meanwhile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, agreed = Home(tmp_path), clinical()
+    home.settings.write_text('name = "vgr"\n[data.clinical]\npath = "/data"\n')
+    folder = Path(home.studies)
+    folder.mkdir(parents=True)
+    journal.create(home.journal)
+    book = Journal(home.journal, source="test")
+    link = cast("Link", SimpleNamespace())
+    consent = Consent(home, book, link, name="vgr", authority="", words=dict)
+    asked: list[bool] = []
+
+    def require(*_: Any) -> None:
+        asked.append(True)
+        if len(asked) == 1:  # judged without the document, which comes before this is known
+            (folder / "document").write_bytes(b"an approval")
+            raise TrustError("Study heart lacks an approval.", remedy="Ask for it.")
+
+    def nothing_more() -> dict[str, Any]:
+        return {"sent": 0, "taken": 0}
+
+    monkeypatch.setattr(consent, "_require", require)
+    monkeypatch.setattr(consent, "synchronise", nothing_more)
+
+    consent.check(agreed, studies.fingerprint(agreed), starting=True)
+
+    book.close()
+    assert len(asked) == 2
 
 
 def test_an_approval_is_of_one_version_only(pair: Federation, trained: tuple[Study, str]) -> None:

@@ -91,7 +91,7 @@ class Consent:
         try:
             self._require(study, fingerprint, starting)
         except TrustError:
-            if not study.approvers or not self._caught_up():
+            if not study.approvers or not self._caught_up(since=key[1]):
                 raise
             self._require(study, fingerprint, starting)
             key = (fingerprint, self._register.stamp, today, starting)
@@ -166,14 +166,16 @@ class Consent:
         today = datetime.now(UTC).date()
         agreement.require(study, found, today=today, starting=starting, site=self._name)
 
-    def _caught_up(self) -> bool:
-        """Whether the coordinator had something for this site that may change the verdict."""
-        before = self._register.stamp
+    def _caught_up(self, *, since: Any) -> bool:
+        """Whether documents came that may change a verdict of the stamp ``since``.
+
+        Now, or by another thread between the verdict and this question.
+        """
         try:
             self.synchronise()
         except OperatorError:
             return False
-        return self._register.stamp != before
+        return self._register.stamp != since
 
     def _synchronise(self) -> dict[str, Any]:
         own = keys.load_private(self._home.keys / "node.key").public_key()
