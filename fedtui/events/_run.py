@@ -156,8 +156,11 @@ class PrivacySpent(Event):
     """An answer under record-level privacy was made: what the run has cost so far here.
 
     Attributes:
-        question: Hex sha256 of what was asked; asked again it costs nothing.
+        question: What was asked, of which records: a name under the site's own secret. Asked again
+            it costs nothing.
         epsilon: Of the whole run up to this answer, by RDP, at ``delta``.
+        place: Where the data lie, likewise: one for all data sets of one folder.
+        tight: The whole run's by PLD, with its last answer; None before.
     """
 
     run: str
@@ -166,6 +169,8 @@ class PrivacySpent(Event):
     question: str
     epsilon: float
     delta: float
+    place: str = ""
+    tight: float | None = None
 
     @property
     def sentence(self) -> str:
