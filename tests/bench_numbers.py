@@ -108,7 +108,7 @@ def federated(
         ]
         weights = [disclosure.rounded(one.examples) for one in done]
         joint = mean(
-            [sent + carried(one.vector - sent) if halved else one.vector for one in done], weights
+            [joint + carried(one.vector - sent) if halved else one.vector for one in done], weights
         )
     return {name: logits(engine.predict(carried(joint))) for name, engine in engines.items()}
 
