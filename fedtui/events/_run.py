@@ -92,7 +92,8 @@ class TrainingProgressed(Event):
 
     Attributes:
         step: Optimiser steps done, of ``steps``.
-        loss: Mean over the last chunk's examples, in nats; None when it is not finite.
+        loss: Mean over the last chunk's examples, in nats; None when it is not finite, of fewer
+            examples than the minimum cell, or without the noise that the study promises.
         examples: Examples seen in this round.
     """
 
@@ -106,8 +107,8 @@ class TrainingProgressed(Event):
 
     @property
     def sentence(self) -> str:
-        loss = "not finite" if self.loss is None else f"{self.loss:.4f}"
-        return f"round {self.round}: {self.site} at step {self.step} of {self.steps}, loss {loss}."
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        return f"round {self.round}: {self.site} at step {self.step} of {self.steps}{loss}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -410,6 +410,7 @@ def create_app(
             behind=client.behind,
             vector=vectors[0] - start[0] if change else vectors[0],
             transport=task.transport,
+            private=bool(task.study.privacy),
         )
 
     @app.evaluate()
