@@ -7,6 +7,7 @@ the report.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from models._errors import ModelError
@@ -106,6 +107,7 @@ def plan(privacy: Privacy, *, examples: int, batch: int, epochs: int, rounds: in
     )
 
 
+@lru_cache(maxsize=256)  # of little noise it takes seconds, and every round asks again
 def epsilon(
     *, noise: float, rate: float, steps: int, delta: float, by: Literal["rdp", "pld"] = "rdp"
 ) -> float:
