@@ -25,11 +25,13 @@ class Bins(NamedTuple):
 
     Attributes:
         edges: float64 [bins + 1], ascending.
-        counts: int64 [bins], patients.
+        counts: int64 [bins], patients; or examples, where ``patients`` says how many have them.
+        patients: int64 [bins], different ones behind each bin; None where ``counts`` are those.
     """
 
     edges: NDArray[np.float64]
     counts: Counts
+    patients: Counts | None = None
 
 
 def rounded(count: int) -> int:
@@ -87,37 +89,53 @@ def equal_bins(
     minimum: int,
     most: int = 20,
 ) -> Bins:
-    """A histogram of ``values`` with about as many patients in every bin, at least ``minimum``.
+    """A histogram of ``values`` with about as many in every bin, of ``minimum`` patients or more.
 
-    A patient with several values counts once, by their mean: who has many fills no bin alone. The
-    ends are ``low`` and ``high``, since a smallest value is one patient's; the edges within are
-    rounded to a thousandth of the range.
+    Every value counts, as it does in a metric; a patient with many fills no bin alone. The ends are
+    ``low`` and ``high``, since a smallest value is one patient's; the edges within are rounded to a
+    thousandth of the range.
 
     Returns:
         One bin where values are too alike for two; none below ``minimum`` patients.
     """
-    everybody, member = np.unique(patients, return_inverse=True)
-    if len(everybody) < minimum:
+    everybody = len(np.unique(patients))
+    if everybody < minimum:
         return Bins(np.empty(0), np.empty(0, dtype=np.int64))
-    means = np.bincount(member, weights=values) / np.bincount(member)
-    number = max(1, min(most, len(everybody) // minimum))
+    number = max(1, min(most, everybody // minimum))
     step = (high - low) / 1000
-    inner = np.quantile(means, np.arange(1, number) / number)
+    inner = np.quantile(values, np.arange(1, number) / number)
     inner = np.unique(np.round((inner - low) / step)) * step + low
-    edges = np.concatenate([[low], inner[(inner > low) & (inner < high)], [high]])
-    counts = np.histogram(np.clip(means, low, high), bins=edges)[0]
-    return merged(Bins(edges, counts), minimum=minimum)
+    inner = inner[(inner > low) & (inner < high)]
+    place = np.searchsorted(inner, values, side="right")
+    firsts = [0]  # of each bin that stays, in order; the last takes what is too small at the end
+    for end in range(1, len(inner) + 1):
+        within = patients[(place >= firsts[-1]) & (place < end)]
+        if len(np.unique(within)) >= minimum:
+            firsts.append(end)
+    if len(np.unique(patients[place >= firsts[-1]])) < minimum:
+        firsts.pop()
+    member = np.searchsorted(firsts, place, side="right") - 1
+    people = [len(np.unique(patients[member == k])) for k in range(len(firsts))]
+    edges = np.concatenate([[low], inner[np.array(firsts[1:], dtype=np.int64) - 1], [high]])
+    return Bins(edges, np.bincount(member), np.array(people, dtype=np.int64))
 
 
 def merged(bins: Bins, *, minimum: int) -> Bins:
-    """``bins`` with neighbours joined until each holds ``minimum``; none if all hold fewer."""
+    """``bins`` with neighbours joined until each holds ``minimum``; none if all hold fewer.
+
+    Patients of two bins may be the same ones: there are at least as many as in the fuller bin.
+    """
     edges, counts, held = [bins.edges[0]] if len(bins.edges) else [], list[int](), 0
+    people = bins.counts if bins.patients is None else bins.patients
+    enough = 0
     for place, count in enumerate(bins.counts.tolist()):
         held += count
-        if held >= minimum:
+        here = int(people[place])
+        enough = enough + here if bins.patients is None else max(enough, here)
+        if enough >= minimum:
             counts.append(held)
             edges.append(bins.edges[place + 1])
-            held = 0
+            held = enough = 0
     if not counts:
         return Bins(np.empty(0), np.empty(0, dtype=np.int64))
     counts[-1] += held

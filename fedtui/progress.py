@@ -68,6 +68,7 @@ class RunProgress:
         asked: When the phase under way began, seconds since 1970.
         history: Every ended round, in order.
         left: What left this site in this run: how often and how many bytes, by kind.
+        epsilon: Of record-level privacy, spent at this site so far, by RDP; None without.
     """
 
     run: str
@@ -90,6 +91,7 @@ class RunProgress:
     left: dict[str, tuple[int, int]] = field(default_factory=dict)
     bytes_sent: int = 0
     bytes_received: int = 0
+    epsilon: float | None = None
 
     @property
     def over(self) -> bool:
@@ -307,6 +309,8 @@ def _in_run(run: RunProgress, record: Record) -> RunProgress:
         case events.Released(kind=kind, bytes=size):
             often, total = run.left.get(kind, (0, 0))
             return replace(run, left={**run.left, kind: (often + 1, total + size)})
+        case events.PrivacySpent(epsilon=epsilon):
+            return replace(run, epsilon=epsilon)
         case events.WorkAnswered() as event:
             return replace(
                 run,

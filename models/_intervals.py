@@ -1,7 +1,6 @@
-"""How sure a metric is: intervals, paired differences, and AUROC pooled without the scores."""
+"""How sure a metric is: intervals, and paired differences."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -23,6 +22,9 @@ class Interval(NamedTuple):
 def delong(y: Labels, score: Floats, *, level: float = 0.95) -> Interval | None:
     """Of the AUROC, cut to [0, 1]; None with fewer than two cases or two controls.
 
+    Where the scores separate the classes the variance is 0, which is no certainty: then it is that
+    of ``separated``.
+
     References:
         DeLong et al., Biometrics 44, 1988; Sun and Xu, IEEE Signal Processing Letters 21, 2014,
         for the ranks.
@@ -31,15 +33,33 @@ def delong(y: Labels, score: Floats, *, level: float = 0.95) -> Interval | None:
     if parts is None:
         return None
     area = float(parts[0].mean())
+    if area in (0.0, 1.0):
+        return separated(area, min(map(len, parts)), level=level)
     error = float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
     reach = NormalDist().inv_cdf((1 + level) / 2) * error
     return Interval(max(0.0, area - reach), min(1.0, area + reach))
+
+
+def separated(area: float, pairs: int, *, level: float = 0.95) -> Interval:
+    """Of an AUROC that came out as 1 (or 0): what could hardly have come out so.
+
+    Cases and controls make ``pairs`` pairs, as many as there are of the fewer, that share nobody:
+    that all are won has the chance of the true area to the power of ``pairs``.
+
+    References:
+        Clopper and Pearson, Biometrika 26, 1934, of so many wins out of as many pairs; Obuchowski
+        and Lieber, Academic Radiology 9, 2002, on estimated areas of 1.
+    """
+    low = ((1 - level) / 2) ** (1 / pairs)
+    return Interval(low, 1.0) if area == 1 else Interval(0.0, 1 - low)
 
 
 def delong_difference(
     y: Labels, score: Floats, other: Floats, *, level: float = 0.95
 ) -> Interval | None:
     """Of the AUROC of ``score`` less that of ``other`` on the same examples; None as above.
+
+    Where both separate the classes, in different orders, each may be as far off as ``separated``.
 
     References:
         DeLong et al., Biometrics 44, 1988, for correlated curves.
@@ -48,6 +68,10 @@ def delong_difference(
     if mine is None or theirs is None:
         return None
     gaps = [a - b for a, b in zip(mine, theirs, strict=True)]
+    areas = float(mine[0].mean()), float(theirs[0].mean())
+    if areas[0] == areas[1] and areas[0] in (0, 1) and (ranks(score) != ranks(other)).any():
+        low, high = separated(areas[0], min(map(len, mine)), level=level)
+        return Interval(low - high, high - low)
     error = float(np.sqrt(sum(gap.var(ddof=1) / len(gap) for gap in gaps)))
     reach = NormalDist().inv_cdf((1 + level) / 2) * error
     middle = float(gaps[0].mean())
@@ -91,84 +115,6 @@ def bootstrap(
         return None
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """Counts of scores, for a site to exchange instead of the scores.
-
-    Attributes:
-        edges: float64 [bins - 1], ascending; bin ``k`` holds scores in [edges[k - 1], edges[k]).
-        cases: int64 [bins], of class 1.
-        controls: int64 [bins], of class 0.
-    """
-
-    edges: Floats
-    cases: NDArray[np.int64]
-    controls: NDArray[np.int64]
-
-
-class PooledAuroc(NamedTuple):
-    """An area over all sites, and how far the one from the scores themselves can be from it."""
-
-    area: float
-    error: float
-
-
-def quantiles(score: Floats, *, bins: int, minimum: int) -> Floats:
-    """Edges that cut this site's scores into bins of as equal counts as ties allow.
-
-    Args:
-        minimum: Fewest examples a bin; there are fewer bins where there are few examples.
-
-    Returns:
-        float64 [bins' - 1], ascending, without repeats; bins' is at most ``bins``.
-    """
-    levels, count = np.unique(score, return_counts=True)
-    wanted = max(minimum, len(score) / bins)
-    edges, held, left = [], 0, len(score)
-    for level, examples in zip(levels, count, strict=True):
-        if held >= wanted and left >= minimum:
-            edges.append(level)
-            held = 0
-        held, left = held + int(examples), left - int(examples)
-    return np.array(edges, dtype=np.float64)
-
-
-def shared_edges(edges: Sequence[Floats], *, bins: int) -> Floats:
-    """One set of edges for all sites, from each one's own: evenly spaced among all of them."""
-    every = np.unique(np.concatenate([*edges, np.empty(0)]))
-    if len(every) < bins:
-        return every
-    return every[np.linspace(0, len(every) - 1, bins - 1).round().astype(np.int64)]
-
-
-def histogram(y: Labels, score: Floats, edges: Floats) -> Histogram:
-    """How many cases and controls lie in each bin."""
-    place = np.searchsorted(edges, score, side="right")
-    cases, controls = (np.bincount(place[y == k], minlength=len(edges) + 1) for k in (1, 0))
-    return Histogram(edges=edges, cases=cases, controls=controls)
-
-
-def pooled_auroc(histograms: Sequence[Histogram]) -> PooledAuroc | None:
-    """AUROC over all sites' examples from their histograms; None without cases or controls.
-
-    Only pairs of a case and a control in the same bin are unknown; they count half, so the error
-    is at most half their share of all pairs.
-
-    Raises:
-        ValueError: the histograms have different edges.
-    """
-    if any(not np.array_equal(each.edges, histograms[0].edges) for each in histograms):
-        raise ValueError("histograms can be added only over the same edges")
-    cases = np.sum([each.cases for each in histograms], axis=0).astype(np.float64)
-    controls = np.sum([each.controls for each in histograms], axis=0).astype(np.float64)
-    pairs = cases.sum() * controls.sum()
-    if not pairs:
-        return None
-    below = np.cumsum(controls) - controls
-    half = (cases * controls).sum() / 2
-    return PooledAuroc(float(((cases * below).sum() + half) / pairs), float(half / pairs))
 
 
 def _placements(y: Labels, score: Floats) -> tuple[Floats, Floats] | None:

@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 SPECIFICITIES = (0.9, 0.95)
 """At which the sensitivity is measured: a screening clinic's and a busy ward's false alarms."""
 
+_NEWTON_STEPS = 200  # a handful suffices unless the classes hardly overlap
+_CONVERGED = 1e-12  # of the likelihood's rise, in nats: a millionth of a standard error away
 BINS = 10  # of the calibration error, each with as many examples as the next
 
 
@@ -116,7 +118,8 @@ def calibration_slope(y: Labels, score: Floats) -> float | None:
     """Factor on the logits, with an offset, under which the outcomes are most likely.
 
     1 is calibrated, below 1 too extreme, above 1 too timid. None without both classes, where all
-    scores are the same, and where the scores separate the classes, as the factor is then infinite.
+    scores are the same, where the scores separate the classes, as the factor is then infinite, and
+    where it cannot be found in float64.
 
     References:
         Cox, Two Further Applications of a Model for Binary Regression, Biometrika 45, 1958.
@@ -126,18 +129,51 @@ def calibration_slope(y: Labels, score: Floats) -> float | None:
         return None
     if case.min() >= control.max() or case.max() <= control.min():
         return None
-    deviation = score.std()
-    x = np.stack([np.ones_like(score), (score - score.mean()) / deviation], axis=1)
+    low, middle, high = np.quantile(score, [0.25, 0.5, 0.75])
+    spread = high - low or score.std()  # one extreme logit leaves the quartiles where they were
+    x = np.stack([np.ones_like(score), (score - middle) / spread], axis=1)
+    weights = _likeliest(x, y)
+    return None if weights is None else float(weights[1] / spread)
+
+
+def _likeliest(x: Floats, y: Labels) -> Floats | None:
+    """A logistic regression's weights, float64 [2]; None where Newton's way does not end.
+
+    A step is halved until the likelihood rises by a tenth of what its slope promises.
+
+    References:
+        Boyd and Vandenberghe, Convex Optimization, 2004, algorithm 9.5 (damped Newton).
+    """
     weights = np.zeros(2)
-    for _ in range(50):  # Newton; a handful suffices unless the classes hardly overlap
-        p = 1 / (1 + np.exp(-np.clip(x @ weights, -500, 500)))
+
+    def loss(at: Floats) -> float:
+        logits = x @ at
+        return float(np.sum(np.logaddexp(0, logits) - y * logits))
+
+    before = loss(weights)
+    for _ in range(_NEWTON_STEPS):
+        # exp(-|z|) neither overflows nor rounds p (1 - p) to zero where p rounds to one
+        logits = x @ weights
+        small = np.exp(-np.abs(logits))
+        p = np.where(logits >= 0, 1, small) / (1 + small)
         slope = x.T @ (y - p)
-        curve = (x * (p * (1 - p))[:, None]).T @ x
-        step = np.linalg.lstsq(curve, slope, rcond=None)[0]
-        weights += step * min(1.0, 5 / max(np.abs(step).max(), 1e-300))
-        if np.abs(step).max() < 1e-10:
-            break
-    return float(weights[1] / deviation)
+        curve = (x * (small / (1 + small) ** 2)[:, None]).T @ x
+        try:
+            step = np.linalg.solve(curve, slope)
+        except np.linalg.LinAlgError:
+            return None
+        rise = float(slope @ step)
+        if not 0 <= rise < np.inf:
+            return None
+        if rise < _CONVERGED:
+            return np.asarray(weights + step)
+        length = 1.0
+        while (after := loss(weights + length * step)) > before - 0.1 * length * rise:
+            length /= 2
+            if length < 1e-10:  # no step helps: the loss has no more digits
+                return np.asarray(weights) if rise < 1e-6 else None
+        weights, before = weights + length * step, after
+    return None
 
 
 def calibration_error(y: Labels, probability: Floats, *, bins: int = BINS) -> float:

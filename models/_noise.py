@@ -1,4 +1,8 @@
-"""DP-SGD's noise: from bits that nobody without the site's secret can tell from chance."""
+"""DP-SGD's noise: from bits that nobody without the site's secret can tell from chance.
+
+It is float32 arithmetic, and does not defend against attacks on floating point (Mironov, On
+Significance of the Least Significant Bits for Differential Privacy, CCS 2012).
+"""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,12 +1,13 @@
 """Record-level privacy: how much noise a promise needs, and what has been spent of it.
 
-Neighbours differ by one record that is added or removed; batches are Poisson samples, as
+Neighbours differ by one record, one row, that is added or removed; batches are Poisson samples, as
 ``_rounds`` draws them. Of the epsilons here 'rdp' is quick, for the screen, and 'pld' tight, for
 the report.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from models._errors import ModelError
@@ -16,14 +17,14 @@ _LARGEST_NOISE = 1e4  # in units of the clip; more is no training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privacy:
-    """What is promised to each patient's record.
+    """What is promised to each row: a patient with several rows is covered less.
 
     Attributes:
         epsilon: Of the whole run at one site; the noise follows from it.
         noise: Deviation of the noise on a step's sum of gradients, in units of ``clip``. Give
             either this or ``epsilon``.
         clip: Largest norm of one example's gradient.
-        delta: Chance that the promise does not hold; less than one in the number of examples.
+        delta: Chance that the promise does not hold; less than one in the number of rows.
             None takes a tenth of that.
 
     References:
@@ -106,6 +107,7 @@ def plan(privacy: Privacy, *, examples: int, batch: int, epochs: int, rounds: in
     )
 
 
+@lru_cache(maxsize=256)  # of little noise it takes seconds, and every round asks again
 def epsilon(
     *, noise: float, rate: float, steps: int, delta: float, by: Literal["rdp", "pld"] = "rdp"
 ) -> float:

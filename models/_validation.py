@@ -20,7 +20,9 @@ from models._metrics import Floats, Labels
 Rows = NDArray[np.int64]
 Scored = dict[str, float | None]
 
-_MANY = 5000  # examples; from there on a draw costs milliseconds and the draws agree anyway
+# Examples; from there on a draw costs some 10 ms and 200 are made, not 1,000. An end of an interval
+# then rests on five draws: chance moves it by a fifth of the standard error, and not by a tenth.
+_MANY = 5000
 _FEW_DRAWS = 200
 _NOT_MEASURED = "not measured"
 
@@ -31,7 +33,8 @@ class Judged:
 
     Attributes:
         metrics: By name; None where not defined.
-        low: Lower end of the 95 % interval, of the metrics that have one.
+        low: Lower end of the 95 % interval, of the metrics that have one: not where every draw
+            came to the same, e.g. 1.0, since that tells nothing of chance.
         high: Upper end.
     """
 
@@ -88,7 +91,7 @@ def judge(
 
     References:
         DeLong et al., Biometrics 44, 1988, for AUROC where each patient has one example; patients
-        are drawn with replacement for the rest.
+        are drawn with replacement for the rest, 1,000 times, or 200 from 5,000 examples on.
     """
     chosen = _chosen(logs.shape[1], specificity, brief=brief)
     if not len(y):
@@ -102,6 +105,9 @@ def judge(
         if found := _intervals.delong(y, _score(wide)):
             ends["auroc"] = found
     ends |= _drawn(drawn, y, wide, patients, seed=seed)
+    if "auroc" in drawn and metrics["auroc"] in (0.0, 1.0):
+        people = min(len(np.unique(patients[y == label])) for label in (0, 1))
+        ends["auroc"] = _intervals.separated(metrics["auroc"], people)
     defined = {name: end for name, end in ends.items() if metrics[name] is not None}
     return Judged(
         metrics=metrics,
@@ -203,13 +209,13 @@ class Bins(NamedTuple):
 
 
 def pooled_auroc(cases: Sequence[Bins], controls: Sequence[Bins], *, off: float) -> Bounds | None:
-    """AUROC over all sites' patients from histograms whose edges differ; None without both.
+    """AUROC over all sites' examples from histograms whose edges differ; None without both.
 
     A case in a stretch above a control's surely scores higher. Where two stretches overlap, the
     area takes scores to be spread evenly over each, and the bounds take nothing.
 
     Args:
-        off: By how many patients a count may be off.
+        off: By how many examples a count may be off.
 
     Returns:
         The bounds hold for any scores and any true counts that fit what is given.
@@ -271,6 +277,7 @@ def _kinds(specificity: float) -> dict[str, Callable[[Labels, Floats], float | N
         "accuracy": lambda y, logs: _metrics.accuracy(y, logs.argmax(axis=1)),
         "balanced_accuracy": lambda y, logs: _metrics.balanced_accuracy(y, logs.argmax(axis=1)),
         "brier": lambda y, logs: _metrics.brier(y, np.exp(logs)),
+        "loss": _metrics.log_loss,
         "sensitivity": lambda y, logs: _metrics.sensitivity(
             y, _score(logs), specificity=specificity
         ),
@@ -284,11 +291,11 @@ def _chosen(
     classes: int, specificity: float, *, brief: bool
 ) -> dict[str, Callable[[Labels, Floats], float | None]]:
     kinds = _kinds(specificity)
-    names: tuple[str, ...] = tuple(name for name in kinds if name != "balanced_accuracy")
+    names = tuple(kinds)
     if brief:
         names = ("auroc", "brier") if classes == 2 else ("accuracy", "brier")
     elif classes != 2:
-        names = ("accuracy", "balanced_accuracy", "brier")
+        names = ("accuracy", "balanced_accuracy", "brier", "loss")
     return {name: kinds[name] for name in names}
 
 
@@ -303,12 +310,21 @@ def calibration_intercept(y: Labels, score: Floats) -> float | None:
     cases = int((y == 1).sum())
     if not cases or cases == len(y):
         return None
-    low, high = -60.0, 60.0
-    for _ in range(30):  # halving: the sum of probabilities rises with what is added
-        middle = (low + high) / 2
-        expected = (1 / (1 + np.exp(-np.clip(score + middle, -500, 500)))).sum()
-        low, high = (middle, high) if expected < cases else (low, middle)
-    return (low + high) / 2
+    even = np.log(cases / (len(y) - cases))  # the answer if all scores were 0
+    low, high = float(even - score.max()), float(even - score.min())
+    middle = (low + high) / 2
+    for _ in range(100):  # Newton, or halving where that leads out of the bracket
+        p = 1 / (1 + np.exp(-np.clip(score + middle, -500, 500)))
+        gap = cases - p.sum()
+        low, high = (middle, high) if gap > 0 else (low, middle)
+        if high - low < 1e-9:
+            break
+        slope = (p * (1 - p)).sum()
+        step = gap / slope if slope > 0 else np.inf
+        if abs(step) < 1e-9:
+            break
+        middle = middle + step if low < middle + step < high else (low + high) / 2
+    return float(middle)
 
 
 def _drawn(
@@ -334,12 +350,12 @@ def _drawn(
     return {
         name: Interval(*map(float, np.quantile(values, [0.025, 0.975])))
         for name, values in seen.items()
-        if 2 * len(values) >= draws
+        if 2 * len(values) >= draws and min(values) < max(values)
     }
 
 
 def _draws(examples: int) -> int:
-    return _intervals.DRAWS // 2 if examples < _MANY else _FEW_DRAWS
+    return _intervals.DRAWS if examples < _MANY else _FEW_DRAWS
 
 
 def _gap(

@@ -418,9 +418,25 @@ def test_whatever_says_an_epsilon_says_what_it_does_not_cover() -> None:
     paper = agreement.Paper(study=private, today=TODAY)
 
     assert told(private, "vgr").count(agreement.UNCOVERED) >= 2
+    assert "a patient with several rows is covered less" in told(private, "vgr")
     assert agreement.to_json(paper)["uncovered"] == agreement.UNCOVERED
     assert "NO record-level privacy" in told(study(), "vgr")
     assert "epsilon" not in told(study(), "vgr").lower()
+
+
+def test_a_loss_is_said_to_leave_while_training_unless_noise_would_have_to_cover_it() -> None:
+    plain, private = (
+        next(
+            item.what
+            for item in agreement.leaving(agreed, features=None, parameters=None)
+            if item.when == "each second"
+        )
+        for agreed in (study(), study(privacy={"epsilon": 3.0}))
+    )
+
+    assert "mean loss" in plain
+    assert "minimum cell" in plain
+    assert "no loss" in private
 
 
 def test_what_leaves_a_site_is_said_with_its_size() -> None:

@@ -110,13 +110,29 @@ def test_every_bin_of_a_histogram_holds_the_minimum(scores: list[float], repeats
 
     bins = disclosure.equal_bins(values, patients, low=0.0, high=1.0, minimum=MINIMUM)
 
-    assert (bins.counts >= MINIMUM).all()
     people = len(np.unique(patients))
-    assert bins.counts.sum() == (people if people >= MINIMUM else 0)
+    assert bins.counts.sum() == (len(values) if people >= MINIMUM else 0)
     if len(bins.counts):
+        place = np.clip(np.searchsorted(bins.edges, values, side="right") - 1, 0, len(bins[1]) - 1)
+        behind = [len(np.unique(patients[place == k])) for k in range(len(bins.counts))]
+        assert min(behind) >= MINIMUM
+        assert bins.patients is not None
+        assert bins.patients.tolist() == behind
+        assert bins.counts.tolist() == np.bincount(place).tolist()
         assert (bins.edges[0], bins.edges[-1]) == (0, 1)
         assert (np.diff(bins.edges) > 0).all()
         assert len(bins.edges) == len(bins.counts) + 1
+
+
+def test_bins_whose_patients_may_be_the_same_are_joined_until_one_has_enough() -> None:
+    bins = Bins(np.arange(5.0), np.array([50, 50, 50, 50]), np.array([6, 6, 12, 9]))
+
+    joined = disclosure.merged(bins, minimum=MINIMUM)
+
+    assert joined.counts.tolist() == [200]
+    assert joined.edges.tolist() == [0, 4]
+    apart = disclosure.merged(bins._replace(patients=np.array([6, 10, 12, 10])), minimum=MINIMUM)
+    assert apart.counts.tolist() == [100, 50, 50]
 
 
 def test_patients_with_different_scores_fill_their_bins_about_equally() -> None:

@@ -1,13 +1,15 @@
-"""Intervals and pooled areas against their definitions."""
+"""Intervals against their definitions."""
+
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from models import _intervals, _metrics
-from models._intervals import histogram, pooled_auroc, quantiles, shared_edges
 from models._metrics import Floats, Labels
 
 
@@ -79,6 +81,47 @@ def test_the_bootstrap_draws_patients_not_rows() -> None:
         assert counts[0] + counts[4] + counts[5] == 3  # as many as there are
 
 
+@pytest.mark.parametrize(("cases", "controls"), [(2, 2), (5, 40), (50, 50)])
+def test_perfect_separation_is_no_certainty(cases: int, controls: int) -> None:
+    y = np.repeat([1, 0], [cases, controls]).astype(np.int32)
+    score = np.where(y == 1, 10.0, 0.0) + np.arange(len(y)) / len(y)
+    fewer = min(cases, controls)
+
+    found, mirrored = _intervals.delong(y, score), _intervals.delong(y, -score)
+
+    assert found is not None
+    assert mirrored is not None
+    exact = binomtest(fewer, fewer).proportion_ci(0.95, method="exact")
+    assert found == pytest.approx((exact.low, 1.0))
+    assert mirrored == pytest.approx((0.0, 1 - exact.low))
+
+
+@pytest.mark.parametrize("true", [0.7, 0.85, 0.95])
+def test_the_interval_of_separated_scores_covers_the_true_area(true: float) -> None:
+    random = np.random.default_rng(0)
+    apart = np.sqrt(2) * NormalDist().inv_cdf(true)
+    y = np.repeat([1, 0], 4).astype(np.int32)
+
+    missed = 0
+    for _ in range(2000):
+        found = _intervals.delong(y, random.normal(size=8) + apart * y)
+        assert found is not None
+        missed += found.low > true
+
+    assert missed / 2000 < 0.15  # of 4 and 4 DeLong itself is loose; [1, 1] missed 7 in 10 at 0.95
+
+
+def test_two_models_that_both_separate_may_still_differ() -> None:
+    y = np.array([0, 0, 1, 1], dtype=np.int32)
+    score = np.array([0.0, 1, 2, 3])
+
+    other = _intervals.delong_difference(y, score, score[[1, 0, 3, 2]])
+    same = _intervals.delong_difference(y, score, 2 * score)
+
+    assert other == pytest.approx((0.025**0.5 - 1, 1 - 0.025**0.5))
+    assert same == (0, 0)
+
+
 def test_what_is_undefined_has_no_interval() -> None:
     y = np.array([0, 0, 1], dtype=np.int32)
     score = np.arange(3.0)
@@ -88,55 +131,3 @@ def test_what_is_undefined_has_no_interval() -> None:
     assert _intervals.delong_difference(y, score, score) is None
     assert _intervals.bootstrap(lambda _: None, np.arange(3), seed=0) is None
     assert _intervals.bootstrap(lambda _: 1.0, nobody, seed=0) is None
-    assert pooled_auroc([histogram(y[:2], score[:2], np.array([0.5]))]) is None
-
-
-@given(
-    seeds=st.lists(st.integers(0, 9999), min_size=1, max_size=4),
-    bins=st.integers(1, 20),
-    rows=st.integers(10, 200),
-)
-def test_a_pooled_area_is_off_by_no_more_than_it_says(
-    seeds: list[int], bins: int, rows: int
-) -> None:
-    sites = [drawn(seed, rows) for seed in seeds]
-    edges = shared_edges([quantiles(s, bins=bins, minimum=5) for _, s in sites], bins=bins)
-
-    pooled = pooled_auroc([histogram(y, score, edges) for y, score in sites])
-
-    truth = roc_auc_score(*(np.concatenate(part) for part in zip(*sites, strict=True)))
-    assert pooled is not None
-    assert abs(pooled.area - truth) <= pooled.error + 1e-12
-    assert len(edges) < max(bins, 2)
-
-
-@given(seed=st.integers(0, 9999), bins=st.integers(1, 30), rows=st.integers(1, 200))
-def test_bins_hold_the_smallest_cell_and_are_about_even(seed: int, bins: int, rows: int) -> None:
-    score = np.random.default_rng(seed).normal(size=rows)
-
-    edges = quantiles(score, bins=bins, minimum=10)
-
-    counts = np.bincount(np.searchsorted(edges, score, side="right"))
-    assert len(counts) <= bins
-    assert counts.min() >= min(10, rows)
-    if rows >= 20 * bins:
-        assert counts.max() <= 2 * (rows / bins + 1)
-
-
-def test_a_hundred_bins_know_the_area_to_a_third_of_a_percent() -> None:
-    y, score = drawn(3, 5000, levels=99)
-    score = score + np.random.default_rng(0).normal(size=5000) / 100
-    edges = quantiles(score, bins=100, minimum=10)
-
-    pooled = pooled_auroc([histogram(y, score, edges)])
-
-    assert pooled is not None
-    assert pooled.error < 0.005
-    assert abs(pooled.area - roc_auc_score(y, score)) < 0.0005
-
-
-def test_histograms_over_other_edges_do_not_add_up() -> None:
-    y, score = drawn(0)
-
-    with pytest.raises(ValueError, match="same edges"):
-        pooled_auroc([histogram(y, score, np.array([0.0])), histogram(y, score, np.array([1.0]))])

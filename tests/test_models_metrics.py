@@ -5,6 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn import metrics as sklearn
 from sklearn.linear_model import LogisticRegression
 
@@ -132,6 +134,41 @@ def test_a_score_that_separates_the_classes_has_no_calibration_slope() -> None:
     assert _metrics.calibration_slope(y, np.array([-2.0, 0, 0, 3])) is None
     assert _metrics.calibration_slope(y, np.zeros(4)) is None
     assert _metrics.calibration_slope(y, np.array([-2.0, 1, 0, 3])) is not None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_calibration_slope_is_the_likeliest_also_beside_one_extreme_logit(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    score = random.standard_cauchy(60) if seed % 4 == 0 else random.normal(size=60)
+    if seed % 4:
+        score[0] = (-1) ** seed * 10 ** random.uniform(2, 5)
+    steep = random.uniform(0.1, 8)
+    y = (random.random(60) < expit(np.clip(steep * score, -50, 50))).astype(np.int32)
+    y[:2], y[2:4] = 1, 0
+
+    found = _metrics.calibration_slope(y, score)
+
+    deviation = score.std()
+    x = np.stack([np.ones(60), (score - score.mean()) / deviation], axis=1)
+
+    def loss(at: np.ndarray) -> float:
+        return float((np.logaddexp(0, x @ at) - y * (x @ at)).sum())
+
+    def slope(at: np.ndarray) -> np.ndarray:
+        return np.asarray(x.T @ (expit(x @ at) - y))
+
+    def curve(at: np.ndarray) -> np.ndarray:
+        p = expit(x @ at)
+        return np.asarray((x * (p * (1 - p))[:, None]).T @ x)
+
+    rough = minimize(loss, np.zeros(2), jac=slope, method="BFGS", options={"maxiter": 5000})
+    fit = minimize(loss, rough.x, jac=slope, hess=curve, method="Newton-CG",
+                   options={"xtol": 1e-12, "maxiter": 2000})  # fmt: skip
+    separated = score[y == 1].min() >= score[y == 0].max()
+    if separated:
+        assert found is None
+    else:
+        assert found == pytest.approx(fit.x[1] / deviation, rel=1e-2, abs=1e-6 / deviation)
 
 
 def test_the_calibration_error_is_the_mean_gap_of_equal_bins() -> None:

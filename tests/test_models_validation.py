@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from datasets import Feature, Split
-from models import _validation
+from models import _intervals, _metrics, _validation
 from models._metrics import Labels
 from models._validation import Bins
 
@@ -54,6 +54,47 @@ def test_the_calibration_intercept_is_a_logistic_fit_with_the_slope_held_at_one(
     # Near the truth both degrees of freedom agree: a free slope finds 1 for scores like these.
     free = LogisticRegression(C=1e9, tol=1e-10).fit(score[:, None], y)
     assert found == pytest.approx(free.intercept_[0] / free.coef_[0, 0], abs=0.1)
+
+
+def test_an_intercept_far_from_zero_is_found() -> None:
+    y, logs = predicted(1, 4000)
+    score = (logs[:, 1] - logs[:, 0]).astype(np.float64)
+    near = _validation.calibration_intercept(y, score)
+
+    far = _validation.calibration_intercept(y, score - 300)
+
+    assert near is not None
+    assert far == pytest.approx(near + 300, abs=1e-6)
+
+
+def test_every_metric_of_two_classes_has_an_interval_from_a_thousand_draws() -> None:
+    y, logs = predicted(6)
+    patients = np.arange(len(y))
+    wide = logs.astype(np.float64)
+
+    found = _validation.judge(y, logs, patients, specificity=0.9, seed=0)
+
+    assert set(found.low) == set(found.high) == set(found.metrics)
+    assert {"loss", "balanced_accuracy"} <= set(found.metrics)
+    assert found.metrics["loss"] == pytest.approx(log_loss(y, np.exp(wide)), rel=1e-6)
+    interval = _intervals.bootstrap(
+        lambda rows: _metrics.log_loss(y[rows], wide[rows]), patients, seed=0, draws=1000
+    )
+    assert (found.low["loss"], found.high["loss"]) == interval
+
+
+def test_scores_that_separate_the_classes_have_no_certain_ends() -> None:
+    y = np.repeat([0, 0, 1, 1], 3).astype(np.int32)
+    logs = logs_of(np.where(y == 1, 4.0, -4.0) + np.arange(12) / 10)
+    patients = np.arange(12) // 3  # four, three examples each
+
+    single = _validation.judge(y, logs, np.arange(12), specificity=0.9, seed=0)
+    several = _validation.judge(y, logs, patients, specificity=0.9, seed=0)
+
+    assert (single.low["auroc"], single.high["auroc"]) == pytest.approx((0.025 ** (1 / 6), 1.0))
+    assert (several.low["auroc"], several.high["auroc"]) == pytest.approx((0.025**0.5, 1.0))
+    assert several.metrics["accuracy"] == 1
+    assert not {"accuracy", "auprc", "sensitivity", "balanced_accuracy"} & set(several.low)
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals_apart() -> None:
@@ -108,6 +149,26 @@ def test_ages_fall_into_bands_and_what_was_not_measured_is_a_group() -> None:
     assert sex is not None
     assert sex.members.tolist() == [1, 0, 1, 1]
     assert _validation.groups(split, features, by="weight", bands=()) is None
+
+
+@pytest.mark.parametrize("whose", ["cases", "controls"])
+@pytest.mark.parametrize("true", [(12.0, 0, 18), (8.0, 0, 22)])  # told to the nearest five
+def test_the_bounds_know_that_counts_were_rounded(whose: str, true: tuple[float, ...]) -> None:
+    edges = np.array([0, 0.3, 0.7, 1])
+    split, middle = Bins(edges, np.array([10.0, 0, 20])), Bins(edges, np.array([0.0, 25, 0]))
+    cases, controls = ([split], [middle]) if whose == "cases" else ([middle], [split])
+    # No case shares a bin with a control: nothing but the rounding is unknown.
+    exact = true[2 if whose == "cases" else 0] / sum(true)
+
+    found = _validation.pooled_auroc(cases, controls, off=2)
+    known = _validation.pooled_auroc(cases, controls, off=0)
+
+    assert found is not None
+    assert known is not None
+    assert known.low == known.high == pytest.approx(2 / 3 if whose == "cases" else 1 / 3)
+    assert abs(exact - known.area) > 0.06
+    assert found.low <= exact <= found.high
+    assert found.high - found.low < 0.4
 
 
 @given(seed=st.integers(0, 999), sites=st.integers(1, 3), off=st.sampled_from([0, 2]))

@@ -4,10 +4,12 @@ import math
 import os
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
+import datasets
 from fedtui import events
 from fedtui.site import Home
 from tests import federation as fed
@@ -22,10 +24,23 @@ def offer(home: Home, data: str, path: Path, part: str) -> None:
         file.write(f'\n[data.{data}]\npath = "{path}"\npart = "{part}"\npublic = true\n')
 
 
-def finished(
-    data: str, path: Path, parts: tuple[str, str], **terms: Any
-) -> list[events.RoundEnded]:
-    """A run's rounds; it must end well."""
+class Told(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+        training: Mean training loss of each round over both sites, in nats.
+        ignorance: The same of always answering with each site's own share of cases, in nats.
+    """
+
+    training: list[float]
+    ignorance: float
+
+
+def finished(data: str, path: Path, parts: tuple[str, str], **terms: Any) -> Told:
+    """A run that must end well."""
+    labels = [datasets.load(data, path=path, part=part).train.y for part in parts]
+    shares, counts = [float(y.mean()) for y in labels], [len(y) for y in labels]
+    nats = [-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in shares]
     with fed.homes(COORDINATOR, SITE) as made:
         for name, part in zip((COORDINATOR, SITE), parts, strict=True):
             offer(made.homes[name], data, path, part)
@@ -37,7 +52,21 @@ def finished(
             seconds=1500,
         )
         assert ended.outcome == "completed", ended.cause
-        return [event for _, event in records(made.coordinator, events.RoundEnded, run=ended.run)]
+        rounds = [e for _, e in records(made.coordinator, events.RoundEnded, run=ended.run)]
+        answers = [
+            e for _, e in records(made.coordinator, events.AnswerReceived, run=ended.run)
+            if e.phase == "train"
+        ]  # fmt: skip
+    assert [event.round for event in rounds] == list(range(1, terms["rounds"] + 1))
+    assert all(math.isfinite(event.metrics["loss"]) for event in rounds)
+    training = [
+        float(np.average(
+            [e.metrics["loss"] for e in answers if e.round == event.round],
+            weights=[e.examples for e in answers if e.round == event.round],
+        ))
+        for event in rounds
+    ]  # fmt: skip
+    return Told(training, float(np.average(nats, weights=counts)))
 
 
 @pytest.mark.parametrize("model", ["gru", "transformer"])
@@ -46,15 +75,14 @@ def test_real_intensive_care_series_train_at_two_sites(model: str) -> None:
     if not path.exists():
         pytest.skip("no mimic_iv_demo under FEDTUI_SHARED_DATA")
 
-    rounds = finished(
+    told = finished(
         "mimic_iv_series", path, ("sahlgrenska", "halland"),
-        model=model, rounds=3, training={"optimizer": "adam", "learning_rate": 0.003, "batch": 32},
+        model=model, rounds=12, training={"optimizer": "adam", "learning_rate": 0.003, "batch": 32},
     )  # fmt: skip
 
-    losses = [event.metrics["loss"] for event in rounds]
-    assert len(losses) == 3
-    assert all(map(math.isfinite, losses))
-    assert losses[-1] < math.log(2)  # better than knowing nothing of a rare outcome
+    # 14 of 117 stays end in death: on the test split's few chance rules, so the training split's.
+    # Which no constant answer beats, whatever round it is.
+    assert min(told.training) < 0.8 * told.ignorance
 
 
 @pytest.mark.parametrize("norm", ["group", "local"])
@@ -68,12 +96,11 @@ def test_real_skin_images_train_a_resnet_at_two_sites(tmp_path: Path, norm: str)
     with tarfile.open(source / "images_200x150.tar") as packed:
         packed.extractall(folder, filter="data")
 
-    rounds = finished(
+    told = finished(
         "siim_isic_128", folder, ("vidir_modern", "rosendahl"),
         model="resnet18", rounds=2, parameters={"norm": norm}, transport="bfloat16",
         training={"optimizer": "adam", "learning_rate": 0.001, "batch": 32,
                   "augmentation": {"flips": True, "turns": True}},
     )  # fmt: skip
 
-    assert [event.round for event in rounds] == [1, 2]
-    assert all(math.isfinite(event.metrics["loss"]) for event in rounds)
+    assert told.training[-1] < told.training[0]

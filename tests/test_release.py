@@ -270,6 +270,51 @@ def test_what_cannot_be_written_down_does_not_leave(way: Way) -> None:
     assert way.book.own(("Released",)) == []
 
 
+def told_in_training(way: Way, *, examples: int, private: bool) -> dict[str, Any]:
+    split = patients(range(100))
+    reply = way.exit.release(
+        Key("r", 1, "train"),
+        "f" * 64,
+        reply_to=message(),
+        examples=examples,
+        metrics={"loss": 0.5, "epsilon": 1.0, "seconds": 2.0},
+        behind=behind(way, split),
+        private=private,
+    )
+    return dict(reply.content.metric_records["metrics"])
+
+
+def test_a_training_loss_leaves_neither_bare_beside_noise_nor_of_a_few_examples(way: Way) -> None:
+    plain = told_in_training(way, examples=100, private=False)
+    private = told_in_training(way, examples=100, private=True)
+    short = told_in_training(way, examples=MINIMUM - 1, private=False)
+
+    assert plain["loss"] == 0.5
+    assert set(private) == {"num-examples", "epsilon", "seconds"}
+    assert set(short) == {"num-examples", "epsilon", "seconds"}
+
+
+def test_progress_tells_no_loss_of_a_stretch_below_the_minimum(way: Way) -> None:
+    def seen(examples: int, round: int = 1) -> events.TrainingProgressed:
+        return events.TrainingProgressed(
+            run="r", round=round, site="halland", step=examples, steps=99, loss=0.5,
+            examples=examples,
+        )  # fmt: skip
+
+    def told(
+        now: events.TrainingProgressed, before: events.TrainingProgressed | None, *, private: bool
+    ) -> float | None:
+        return way.exit.progress(now, before=before, private=private).loss
+
+    assert told(seen(10), None, private=False) == 0.5
+    assert told(seen(9), None, private=False) is None
+    assert told(seen(45), seen(35), private=False) == 0.5
+    assert told(seen(45), seen(36), private=False) is None
+    assert told(seen(45, round=2), seen(36), private=False) == 0.5  # another round's
+    assert told(seen(12), seen(64), private=False) == 0.5  # begun anew
+    assert told(seen(1000), None, private=True) is None
+
+
 def test_the_memory_outlives_the_process_and_nobody_else_can_read_it(way: Way) -> None:
     before = prepare(way, patients(range(100)))
     reopened = Releases(way.folder, minimum=MINIMUM)

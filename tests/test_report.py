@@ -1,5 +1,6 @@
 """A report from a journal alone: what it says first, what it escapes, what it draws."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from fedtui import events, journal
 from fedtui.events import ModelValidated
-from fedtui.journal import Journal
+from fedtui.journal import Journal, Record
 from fedtui.report import text
 from fedtui.report.comparison import Comparison, compare
 from fedtui.report.facts import Facts, gather
@@ -214,6 +215,21 @@ def test_the_papers_hold_what_is_known_and_say_what_is_not(facts: Facts) -> None
         assert re.match(r"# \w", paper)
         assert "None" not in paper
         assert "TODO" not in paper
+
+
+def test_both_epsilons_are_printed_once_the_run_is_over(facts: Facts) -> None:
+    def spent(round: int, epsilon: float, tight: float | None) -> Record:
+        event = events.PrivacySpent(
+            run=RUN, round=round, data="mimic_iv", question=f"{round}", epsilon=epsilon,
+            delta=1e-5, tight=tight,
+        )  # fmt: skip
+        return dataclasses.replace(facts.records[-1], event=event)
+
+    under_way = dataclasses.replace(facts, records=(*facts.records, spent(1, 2.1, None)))
+    over = dataclasses.replace(under_way, records=(*under_way.records, spent(2, 3.0, 2.453)))
+
+    assert "epsilon 2.1 (RDP) at delta 1e-05" in model_card(under_way)
+    assert "epsilon 2.45 (PLD, tight), 3.00 (RDP, the promise) at delta 1e-05" in model_card(over)
 
 
 def test_the_terminal_says_the_same(facts: Facts) -> None:

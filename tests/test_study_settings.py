@@ -111,6 +111,19 @@ def test_bfloat16_halves_the_bytes_and_moves_the_model_little(trio: Federation) 
     assert 0 < away < 0.01
 
 
+def test_bfloat16_keeps_steps_that_are_smaller_than_its_rounding(
+    trio: Federation, first: np.ndarray
+) -> None:
+    terms = {"rounds": 3, "training": {"learning_rate": 1e-4, "batch": 32}}
+
+    full = joint(trio.run(fed.study(**terms)))
+    half = joint(trio.run(fed.study(**terms, transport="bfloat16")))
+
+    moved, rounding = np.linalg.norm(full - first), vectors.from_bfloat16(vectors.to_bfloat16(full))
+    assert np.linalg.norm(half - full) < 0.1 * moved
+    assert moved < np.linalg.norm(full - rounding)  # or this test could not tell
+
+
 def test_record_level_privacy_is_spent_round_by_round_and_never_beyond(trio: Federation) -> None:
     terms = {"epsilon": 6.0, "clip": 0.5}
 
@@ -133,6 +146,16 @@ def test_record_level_privacy_is_spent_round_by_round_and_never_beyond(trio: Fed
         assert (home.keys / "noise.key").stat().st_mode & 0o777 == 0o600
     train = [e for _, e in records(trio.coordinator, events.AnswerReceived, run=ended.run)]
     assert all("epsilon" in e.metrics for e in train if e.phase == "train")
+    assert not any("loss" in e.metrics for e in train if e.phase == "train")
+    progressed = [
+        event
+        for home in trio.homes.values()
+        for _, event in records(home, events.TrainingProgressed, run=ended.run)
+    ]
+    assert progressed
+    assert all(event.loss is None for event in progressed)
+    assert [event.tight is None for event in spent] == [True, True, False]
+    assert spent[-1].tight < spent[-1].epsilon
 
 
 @pytest.fixture
@@ -144,8 +167,11 @@ def limited(trio: Federation) -> Iterator[Federation]:
     trio.homes[SITE].settings.write_text(before)
 
 
-def test_a_site_spends_no_more_than_its_own_limit(limited: Federation) -> None:
-    run = limited.start(fed.study(privacy={"epsilon": 3.0}, rounds=1))
+@pytest.mark.parametrize("terms", [{"epsilon": 3.0}, {"noise": 0.3}])
+def test_a_site_spends_no_more_than_its_own_limit(
+    limited: Federation, terms: dict[str, float]
+) -> None:
+    run = limited.start(fed.study(privacy=terms, rounds=1))
 
     refused = fed.until(
         limited.coordinator, lambda e: isinstance(e, events.AnswerRefused) and e.run == run

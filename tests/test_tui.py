@@ -96,6 +96,16 @@ async def test_every_screen_says_who_is_awaited_and_how_long() -> None:
             await until(pilot, lambda: "waiting for halland, 10 s (silent)" in shown(pilot))
 
 
+async def test_the_run_says_what_of_privacy_it_has_cost_here() -> None:
+    spent = events.PrivacySpent(
+        run=story.RUN, round=3, data="digits", question="q", epsilon=1.234, delta=1e-4
+    )
+    app = replayed([*story.told(), (17.5, spent)])
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "epsilon 1.23 spent here" in shown(pilot))
+        assert "Round 3/10" in shown(pilot)
+
+
 async def test_a_home_without_a_run_says_what_to_do_next() -> None:
     app = replayed(story.JOINED[:2])
     async with app.run_test(size=(80, 24)) as pilot:

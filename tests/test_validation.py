@@ -107,7 +107,7 @@ def results(counts: dict[str, list[list[int]]], patients: list[int]) -> dict[str
                 "subgroups": {name: [judged] * len(rows) for name, rows in counts.items()},
             }
         },
-        "scores": {"cases": {"edges": [0.0, 1.0], "counts": [patients[1]]}},
+        "scores": {"cases": {"edges": [0.0, 1.0], "counts": [300], "patients": [patients[1]]}},
     }
 
 

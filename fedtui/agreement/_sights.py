@@ -7,7 +7,13 @@ from fedtui.study import Study
 # Said wherever an epsilon is shown.
 UNCOVERED = (
     "Epsilon covers the training updates only: the sums of round 0, the metrics of every round, "
-    "and the choice of model, settings and round are not covered by it."
+    "and the choice of model, settings and round are not covered by it. It counts rows, not "
+    "patients: whoever has several is covered less. Its noise is float32 arithmetic, and does not "
+    "stand up to attacks on the last bits of numbers (Mironov, CCS 2012)."
+)
+_LOSSES = (
+    ", and the mean loss of the last second's training examples and of the round's; none of fewer "
+    "examples than the minimum cell"
 )
 _BINS = 64  # as ``datasets.BINS``; a test holds them equal
 _SECURE_MINIMUM = 3  # responding sites; of two, each subtracts its own part
@@ -145,7 +151,12 @@ def leaving(study: Study, *, features: int | None, parameters: int | None) -> li
             when="each round",
             bytes=None,
         ),
-        Leaving(what="steps done and mean loss, while training", when="each second", bytes=None),
+        Leaving(
+            what="steps done, while training"
+            + ("; no loss, which has no noise" if study.privacy else _LOSSES),
+            when="each second",
+            bytes=None,
+        ),
         Leaving(
             what="the position and hash of this site's journal, signed",
             when="each round",
@@ -180,7 +191,10 @@ def _record_level(study: Study) -> str:
         return ""
     epsilon, noise = study.privacy.get("epsilon"), study.privacy.get("noise")
     amount = f"epsilon {epsilon:g}" if epsilon is not None else f"noise {noise:g} of the clip"
-    return f"record-level privacy ({amount} a site, whole run) bounds it for each patient's record"
+    return (
+        f"record-level privacy ({amount} a site, whole run) bounds it for each row; a patient with "
+        "several rows is covered less"
+    )
 
 
 def _what_protects(study: Study) -> str:

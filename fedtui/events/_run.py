@@ -92,7 +92,8 @@ class TrainingProgressed(Event):
 
     Attributes:
         step: Optimiser steps done, of ``steps``.
-        loss: Mean over the last chunk's examples, in nats; None when it is not finite.
+        loss: Mean over the last chunk's examples, in nats; None when it is not finite, of fewer
+            examples than the minimum cell, or without the noise that the study promises.
         examples: Examples seen in this round.
     """
 
@@ -106,8 +107,8 @@ class TrainingProgressed(Event):
 
     @property
     def sentence(self) -> str:
-        loss = "not finite" if self.loss is None else f"{self.loss:.4f}"
-        return f"round {self.round}: {self.site} at step {self.step} of {self.steps}, loss {loss}."
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        return f"round {self.round}: {self.site} at step {self.step} of {self.steps}{loss}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +157,11 @@ class PrivacySpent(Event):
     """An answer under record-level privacy was made: what the run has cost so far here.
 
     Attributes:
-        question: Hex sha256 of what was asked; asked again it costs nothing.
+        question: What was asked, of which records: a name under the site's own secret. Asked again
+            it costs nothing.
         epsilon: Of the whole run up to this answer, by RDP, at ``delta``.
+        place: Where the data lie, likewise: one for all data sets of one folder.
+        tight: The whole run's by PLD, with its last answer; None before.
     """
 
     run: str
@@ -166,6 +170,8 @@ class PrivacySpent(Event):
     question: str
     epsilon: float
     delta: float
+    place: str = ""
+    tight: float | None = None
 
     @property
     def sentence(self) -> str:

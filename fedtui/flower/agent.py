@@ -137,7 +137,8 @@ class Agent:
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
-        self._progress: events.TrainingProgressed | None = None
+        self._progress: events.TrainingProgressed | None = None  # for the next report
+        self._before: events.TrainingProgressed | None = None
         self._state: dict[str, Any] = {"state": "waiting"}
 
     def run(self) -> None:
@@ -357,7 +358,7 @@ class Agent:
             ledger=Ledger(self._journal, limit=here.limits.epsilon),
             work=self._work,
             bench=self._bench,
-            on_progress=self._progressed,
+            on_progress=partial(self._progressed, private=bool(assignment.study.privacy)),
             on_event=self._append,
             cohorts=self._exit.cohorts,
             audit=self._home.audit,
@@ -471,9 +472,11 @@ class Agent:
 
     # Shared.
 
-    def _progressed(self, event: events.TrainingProgressed) -> None:
-        self._progress = event
-        self._append(event)
+    def _progressed(self, event: events.TrainingProgressed, *, private: bool) -> None:
+        told = self._exit.progress(event, before=self._before, private=private)
+        self._before = event
+        self._progress = told
+        self._append(told)  # of a coordinator's own site the others read this very record
 
     def _revoked(self, error: RevokedError) -> float:
         """End with the membership; returns how long to wait for that end, in seconds."""

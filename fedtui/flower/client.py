@@ -26,7 +26,7 @@ from fedtui.flower.records import Behind
 from fedtui.flower.release import Exit
 from fedtui.flower.vectors import RefusedError, Vector, hash_of
 from fedtui.flower.work import Answer, Key, Work
-from fedtui.flower.workbench import Workbench
+from fedtui.flower.workbench import Progress, Workbench
 from fedtui.site import Site
 from fedtui.study import Study
 from models import Manifest, ModelError
@@ -248,13 +248,14 @@ class SiteClient(NumPyClient):
             "bookmark": str(self._work.bookmark(task.key)),
             "question": question,
             "cohorts": str(self._cohorts),
-            "answered": self._ledger.admit(task.key, task.study, question) if private else 0,
+            "answered": 0,
             "weights": _path(self._site.weights.get(task.study.model)),
             "fingerprint": task.fingerprint,
             "audit": _path(self._audit) if source.path is not None else None,
             **more,
         }
 
+        promise = self._promised(order) if private else {}
         for place in (self._work.terms(task.key), *self._beside(more)):  # an audit repeats it
             work.write_atomically(place, json.dumps(order).encode())
         batch = int(task.study.training.get("batch", 0))
@@ -272,13 +273,7 @@ class SiteClient(NumPyClient):
                 )
             )
 
-        done = self._bench.do(
-            order,
-            progress,
-            lambda read: self._on_access(task.key.run, task.study, task.fingerprint, read),
-        )
-        if loaded := done.get("loaded"):
-            self._on_event(events.CohortLoaded(**loaded))
+        done = self._ordered(order, progress)
         if task.normalisation and (task.key.round, task.key.phase) == (1, "evaluate"):
             mean, deviation = (tuple(row) for row in task.normalisation[:2])
             self._on_event(
@@ -294,7 +289,13 @@ class SiteClient(NumPyClient):
         if "epsilon" in done:
             metrics["epsilon"] = done["epsilon"]
             self._ledger.spend(
-                task.key, task.study, question, epsilon=done["epsilon"], delta=done["delta"]
+                task.key,
+                task.study,
+                promise["question"],
+                place=promise["place"],
+                epsilon=done["epsilon"],
+                delta=done["delta"],
+                tight=done.get("tight"),
             )
         fields = {name: done[name] for name in _FIELDS if name in done}
         return Answer(
@@ -305,6 +306,35 @@ class SiteClient(NumPyClient):
             fields=fields,
             vector=done.get("vector", ""),
         )
+
+    def _ordered(self, order: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+        """Have the trainer do it; whose data it read is journaled."""
+        task = self._assignment
+        done = self._bench.do(
+            order,
+            progress,
+            lambda read: self._on_access(task.key.run, task.study, task.fingerprint, read),
+        )
+        if loaded := done.get("loaded"):
+            self._on_event(events.CohortLoaded(**loaded))
+        return done
+
+    def _promised(self, order: dict[str, Any]) -> dict[str, Any]:
+        """What the trainer says of a round under record-level privacy, admitted by the ledger.
+
+        Completes ``order``: an answer over other data than were paid for is refused there.
+        """
+        task = self._assignment
+        promise = self._ordered({**order, "do": "promise"})
+        order["paid"] = promise["question"]
+        order["answered"] = self._ledger.admit(
+            task.key,
+            task.study,
+            promise["question"],
+            place=promise["place"],
+            wanted=promise["epsilon"],
+        )
+        return promise
 
 
 def _path(path: Path | None) -> str | None:
@@ -380,6 +410,7 @@ def create_app(
             behind=client.behind,
             vector=vectors[0] - start[0] if change else vectors[0],
             transport=task.transport,
+            private=bool(task.study.privacy),
         )
 
     @app.evaluate()

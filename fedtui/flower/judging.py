@@ -245,7 +245,10 @@ def _paired(
 
 
 def _scores(logs: Predictions, data: Dataset, *, minimum: int) -> dict[str, Any]:
-    """Probabilities of class 1, by outcome, in bins of ``minimum`` patients or more."""
+    """Probabilities of class 1, by outcome, in bins of ``minimum`` patients or more.
+
+    Of every example, as the metrics beside the pooled area are.
+    """
     if len(data.classes) != 2:
         return {}
     probability = np.exp(logs[:, 1].astype(np.float64))
@@ -260,5 +263,10 @@ def _scores(logs: Predictions, data: Dataset, *, minimum: int) -> dict[str, Any]
             minimum=minimum,
             most=_MOST_BINS,
         )
-        found[name] = {"edges": bins.edges.tolist(), "counts": bins.counts.tolist()}
+        people = [] if bins.patients is None else bins.patients.tolist()
+        found[name] = {
+            "edges": bins.edges.tolist(),
+            "counts": bins.counts.tolist(),
+            "patients": people,
+        }
     return found

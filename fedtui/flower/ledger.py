@@ -16,14 +16,19 @@ class Ledger:
     """The spending of one site.
 
     Args:
-        limit: Most epsilon over all runs on one data set, by plain addition; None for no limit.
+        limit: Most epsilon over all runs on one data set, or on one folder under whatever name, by
+            plain addition; None for no limit.
     """
 
     def __init__(self, journal: Journal, *, limit: float | None) -> None:
         self._journal, self._limit = journal, limit
 
-    def admit(self, key: Key, study: Study, question: str) -> int:
+    def admit(self, key: Key, study: Study, question: str, *, place: str, wanted: float) -> int:
         """How many other questions of this run were answered before.
+
+        Args:
+            place: Of the data, as the trainer names it; empty where they come with fedtui.
+            wanted: Epsilon of the whole run, as its plan spends it.
 
         Raises:
             PrivacyError: as many as the study has rounds, or the site's own limit is reached.
@@ -37,21 +42,35 @@ class Ledger:
             )
         others: dict[str, float] = {}
         for event in spent:
-            if event.data == study.data and event.run != key.run:
+            same = event.data == study.data or (place != "" and event.place == place)
+            if same and event.run != key.run:
                 others[event.run] = max(others.get(event.run, 0.0), event.epsilon)
-        wanted = float(study.privacy.get("epsilon") or 0.0)
         if self._limit is not None and sum(others.values()) + wanted > self._limit:
             raise PrivacyError(
                 f"Epsilon {sum(others.values()):.3g} of this site's {self._limit:g} is spent on "
-                f"'{study.data}', and the study wants {wanted:g} more.",
+                f"'{study.data}', and the study wants {wanted:.3g} more.",
                 remedy="Raise limits.epsilon in site.toml if that is decided, or decline.",
             )
         return len(answered)
 
-    def spend(self, key: Key, study: Study, question: str, *, epsilon: float, delta: float) -> None:
-        """Write down what the answer to ``question`` costs, before it leaves."""
-        known = (e for e in self._spent() if (e.run, e.question) == (key.run, question))
-        if next(known, None) is None:
+    def spend(
+        self,
+        key: Key,
+        study: Study,
+        question: str,
+        *,
+        place: str,
+        epsilon: float,
+        delta: float,
+        tight: float | None,
+    ) -> None:
+        """Write down what the answer to ``question`` costs, before it leaves.
+
+        Never less than the run had cost before: its data may have grown since.
+        """
+        earlier = [event for event in self._spent() if event.run == key.run]
+        if all(event.question != question for event in earlier):
+            epsilon = max([epsilon, *(event.epsilon for event in earlier)])
             self._journal.append(
                 events.PrivacySpent(
                     run=key.run,
@@ -60,6 +79,8 @@ class Ledger:
                     question=question,
                     epsilon=round(epsilon, 4),
                     delta=delta,
+                    place=place,
+                    tight=None if tight is None else round(tight, 4),
                 )
             )
 

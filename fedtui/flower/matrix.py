@@ -259,7 +259,7 @@ def _keep(
 
 
 def _pooled(answers: Mapping[str, Answer]) -> _validation.Bounds | None:
-    """The joint model's AUROC over the patients of every site that told its scores."""
+    """The joint model's AUROC over the examples of every site that told its scores."""
     found = [answer.scores for answer in answers.values() if answer.scores]
     return _validation.pooled_auroc(
         [scores["cases"] for scores in found],

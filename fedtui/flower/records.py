@@ -89,7 +89,8 @@ class Record:
     """Results of a phase, as the site has them. ``Exit.release`` tells what may be told.
 
     Attributes:
-        histograms: Of patients; ``disclosure.equal_bins`` makes them where the raw values are.
+        histograms: Of patients, or of examples with the patients behind each bin;
+            ``disclosure.equal_bins`` makes them where the raw values are.
             Bins below the minimum are joined with their neighbours here in any case.
     """
 

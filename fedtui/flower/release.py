@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class Exit:
         bins: NDArray[np.int64] | None = None,
         record: Record | None = None,
         fields: Mapping[str, Any] | None = None,
+        private: bool = False,
     ) -> Message:
         """The reply to ``reply_to``, holding what may leave and nothing else.
 
@@ -111,6 +113,8 @@ class Exit:
                 neighbours share what they hold together.
             record: Of a later phase; arrives as JSON, field 'record'.
             fields: Texts and JSON values by name, e.g. the manifest; the latter arrive as JSON.
+            private: Whether the study promises record-level privacy, which no noise gives a
+                training loss; that one is not told either where it is over too few examples.
 
         Raises:
             PrivacyError: the answer stands on fewer patients than the minimum cell.
@@ -123,6 +127,8 @@ class Exit:
                 remedy="Take part with more patients, or ask for a study without this site.",
             )
         sheet = _Sheet(self._releases, behind.cohort, self._minimum)
+        if key.phase == "train" and (private or examples < self._minimum):
+            metrics = {name: value for name, value in metrics.items() if name in _OF_THE_WORK}
         told: dict[str, Any] = {
             "num-examples": disclosure.rounded(examples),
             **_bounded(metrics, behind, sheet),
@@ -165,6 +171,27 @@ class Exit:
             )
         )
         return Message(RecordDict(content), reply_to=reply_to)
+
+    def progress(
+        self,
+        event: events.TrainingProgressed,
+        *,
+        before: events.TrainingProgressed | None,
+        private: bool,
+    ) -> events.TrainingProgressed:
+        """A report of training under way as others may see it.
+
+        Without its loss under record-level privacy, where that has no noise, and over a stretch of
+        fewer examples than the minimum cell.
+
+        Args:
+            before: The report before it, up to which the stretch goes back.
+        """
+        place = (event.run, event.round, event.site)
+        follows = before is not None and (before.run, before.round, before.site) == place
+        since = before.examples if before is not None and follows else 0
+        few = event.examples - (since if since <= event.examples else 0) < self._minimum
+        return replace(event, loss=None) if private or few else event
 
     def nothing(self, *, reply_to: Message) -> Message:
         """The answer to a probe of the link: that it came, and nothing of this site."""

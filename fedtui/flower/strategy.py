@@ -144,7 +144,6 @@ class JointAveraging(FedAvg):
         self._rule = rules.rule(terms.study.strategy, terms.study.aggregation)
         self._transport: arrays.Transport = terms.study.transport
         self._joint, self._state = joint, state
-        self._sent = joint  # the joint model as the sites have it, after its transport
         self._spool, self._append, self._on_model = spool, append, on_model
         self._grid: DirectGrid | None = None
         self._began = 0.0
@@ -171,8 +170,6 @@ class JointAveraging(FedAvg):
         if self._trained and server_round == 1:
             return []
         grid.judge = self._judge_update
-        if self._transport == "bfloat16":
-            self._sent = vectors.from_bfloat16(vectors.to_bfloat16(self._joint))
         record = RecordDict({"arrays": arrays, "config": self._config(server_round, "train")})
         nodes = self._nodes(grid, self._terms.train_sites, server_round, "train")
         if not self._shares:
@@ -275,11 +272,11 @@ class JointAveraging(FedAvg):
         if list(records) != ["arrays"]:
             raise RefusedError("arrays", f"expected one set of arrays, found {len(records)}.")
         vector = arrays.unchecked(records["arrays"], size=self._size, transport=self._transport)
-        if self._transport == "bfloat16":
-            vector += self._sent
+        if self._transport == "bfloat16":  # to float32's model: what its rounding hid would be lost
+            vector += self._joint
         # Of the processor: on the clock it waits for the threads that receive the other updates.
         began = time.thread_time()
-        self._lengths[site] = vectors.distance(vector, self._sent)
+        self._lengths[site] = vectors.distance(vector, self._joint)
         self._judging += time.thread_time() - began
         # On disk, so that memory holds one update however many sites there are; the page cache
         # makes it no slower, and nothing needs it after a power cut.

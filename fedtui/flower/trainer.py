@@ -17,7 +17,7 @@ import threading
 import traceback
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from fedtui.flower import access, attack, crash, judging, vectors, work
 from fedtui.study import Study
 from models import ModelError
 
+if TYPE_CHECKING:
+    from fedtui.flower.account import Question
+
 
 class Trainer:
     """Everything that is kept warm between orders: the data, and one engine a study.
@@ -42,6 +45,7 @@ class Trainer:
     """
 
     def __init__(self, site: str, cache: Path, secret: bytes | None = None) -> None:
+        from fedtui.flower.account import Account
         from models import _engine  # JAX: seconds, paid once, in this process only
 
         _engine.use_cache(cache)
@@ -53,6 +57,7 @@ class Trainer:
         self._people: dict[str, dict[str, Any]] = {}  # by split, of the data at hand
         self._engine: tuple[str, Any] = ("", None)
         self._listed: tuple[Any, dict[str, Any]] = (None, {})
+        self._account = Account(secret, stream=self._stream)
 
     @property
     def device(self) -> dict[str, Any]:
@@ -127,7 +132,7 @@ class Trainer:
             stream=self._stream,
             on_progress=report,
             local=_local(order, engine.local.size),
-            secret=self._secret_of(order) if study.privacy else None,
+            secret=self._question(order, study, engine).noise if study.privacy else None,
             keep=Path(order["bookmark"]) if order.get("bookmark") else None,
         )
         work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
@@ -142,9 +147,24 @@ class Trainer:
             "behind": self._behind(self._load(study, order["source"]), "train", order),
         }
         if engine.plan is not None:
-            done["epsilon"] = engine.plan.spent(order["answered"] + 1)
-            done["delta"] = engine.plan.delta
+            answers = order["answered"] + 1
+            done["epsilon"], done["delta"] = engine.plan.spent(answers), engine.plan.delta
+            if answers >= study.rounds:  # seconds, so once: of the whole run
+                done["tight"] = engine.plan.spent(answers, by="pld")
         return done
+
+    def promise(self, order: dict[str, Any]) -> dict[str, Any]:
+        """What a round is in this site's account of record-level privacy; nothing is trained.
+
+        With the epsilon of the whole run, as the plan spends it.
+        """
+        study = studies.parse(order["study"].encode())
+        engine = self._engine_for(study, order, _normalisation(order))
+        return {
+            "question": self._question(order, study, engine).name,
+            "place": self._account.place(order["source"]["path"]),
+            "epsilon": engine.plan.spent(study.rounds),
+        }
 
     def evaluate(self, order: dict[str, Any]) -> dict[str, Any]:
         """The joint model on this site's own test examples."""
@@ -298,17 +318,9 @@ class Trainer:
             self._engine = (key, engine)
         return self._engine[1]
 
-    def _secret_of(self, order: dict[str, Any]) -> int:
-        """One number a question: asked again it repeats, so that nothing is spent twice; another
-        question never meets the same noise, which a difference of two answers would remove.
-        """
-        if self._secret is None:
-            raise OperatorDataError(
-                "Record-level privacy needs this site's own secret.",
-                remedy="Take part with fedtui itself.",
-            )
-        digest = hmac.digest(self._secret, order["question"].encode(), "sha256")
-        return int.from_bytes(digest, "big")
+    def _question(self, order: dict[str, Any], study: Study, engine: Any) -> "Question":
+        data = self._load(study, order["source"])
+        return self._account.question(order, engine, data, _local(order, engine.local.size))
 
 
 def stream_of(site: str) -> int:
@@ -425,9 +437,12 @@ def main() -> None:
             elif order["do"] in ("validate", "exchange", "judge"):
                 done = trainer.validate(order, out)
             else:
-                done = {"prepare": trainer.prepare, "evaluate": trainer.evaluate}[order["do"]](
-                    order
-                )
+                phases = {
+                    "prepare": trainer.prepare,
+                    "evaluate": trainer.evaluate,
+                    "promise": trainer.promise,
+                }
+                done = phases[order["do"]](order)
             _say(out, done={**done, "loaded": trainer.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
             with contextlib.suppress(OSError):  # a full disk

@@ -28,6 +28,7 @@ from fedtui.journal import Journal
 from fedtui.site import Home
 
 VALIDATE, EXCHANGE = "query.validate", "query.exchange"
+_COUNTED = ("counts", "patients")  # of a histogram of examples
 _COARSE = ("sensitivity", "accuracy", "balanced_accuracy")  # shares of few: told in hundredths
 
 
@@ -169,7 +170,7 @@ def recorded(results: Mapping[str, Any], *, minimum: int, owner: str) -> Record:
                     )
     whole = not any(mask[-1].any() for mask in masks.values()) and min(totals) >= minimum
     histograms = {
-        name: Bins(np.array(bins["edges"]), np.array(bins["counts"], dtype=np.int64))
+        name: Bins(np.array(bins["edges"]), *(np.array(bins[k], dtype=np.int64) for k in _COUNTED))
         for name, bins in results.get("scores", {}).items()
         if whole
     }

@@ -69,7 +69,7 @@ class Comparison:
         metric: By which models are compared; more of it is better.
         own: Each site's own patients, against its own local model.
         others: Each site's patients, against the other sites' local models.
-        pooled: AUROC over all told patients, and between what it lies for certain.
+        pooled: AUROC over all told examples, and between what it lies for certain.
         pooled_sites: Whose patients are in it.
         cells: Every cell of the matrix: what was told, by model and site.
         outcome: Of the validation; empty while it is under way.

@@ -67,7 +67,14 @@ def privacy_spent(facts: Facts) -> list[Line]:
         wanted = facts.study is not None and facts.study.privacy
         return [("privacy spent here", _UNKNOWN if wanted else "the study promises none")]
     last = spent[-1]
-    return [("privacy spent here", f"epsilon {last.epsilon:.3g} at delta {last.delta:.1g}")]
+    return [("privacy spent here", f"epsilon {_epsilons(last)} at delta {last.delta:.1g}")]
+
+
+def _epsilons(spent: events.PrivacySpent) -> str:
+    """By both accounts, where the run came to the end that the tight one is worked out at."""
+    if spent.tight is None:
+        return f"{spent.epsilon:.3g} (RDP)"
+    return f"{spent.tight:.2f} (PLD, tight), {spent.epsilon:.2f} (RDP, the promise)"
 
 
 def leakage(facts: Facts) -> list[Line]:

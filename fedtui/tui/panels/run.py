@@ -38,7 +38,8 @@ def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
     share = len(run.history) / run.rounds
     left = "held up" if words.waiting(run, view.now) else words.remaining(run)
     speed = f"{words.span(run.seconds_a_round)} a round" if run.seconds_a_round else ""
-    told = [part for part in (speed, left) if part]
+    spent = "" if run.epsilon is None else f"epsilon {run.epsilon:.2f} spent here"
+    told = [part for part in (spent, speed, left) if part]
     if len(everyone) > most:
         told.append(f"site {view.chosen + 1} of {len(everyone)}")
     title = f"Round {run.round}/{run.rounds}"

@@ -1,0 +1,165 @@
+"""Record-level privacy's account at a site: which answers share noise, and what each one costs."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedtui import events, journal
+from fedtui import study as studies
+from fedtui.errors import DataError, PrivacyError
+from fedtui.flower.ledger import Ledger
+from fedtui.flower.trainer import Trainer
+from fedtui.flower.work import Key
+from fedtui.journal import Journal
+from tests import federation as fed
+from tests.test_datasets_clinical import folder, rows, text
+
+CLIP = 0.5
+TERMS = {
+    "data": "clinical",
+    "model": "logistic",
+    "training": {"learning_rate": 1.0, "batch": 1000},  # one step over everybody
+    "privacy": {"noise": 2.0, "clip": CLIP},
+}
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    return Trainer("halland", tmp_path_factory.mktemp("cache"), secret=b"s" * 32)
+
+
+def order(path: Path, *, out: str = "", **changes: Any) -> dict[str, Any]:
+    """A round's, for made-up patients in ``path``; with ``out`` that patient opted out."""
+    if not (path / "patients.csv").exists():
+        folder(path, text(rows(120, 1)))
+    (path / "out.txt").write_text(out)
+    cohorts = path / "cohorts"
+    cohorts.mkdir(exist_ok=True)
+    np.zeros(7, np.float32).tofile(path / "in")
+    agreed = fed.study(**{**TERMS, **changes.pop("terms", {})})
+    return {
+        "study": studies.canonical(agreed).decode(),
+        "source": {"path": str(path), "part": "all", "excluded": str(path / "out.txt")},
+        "round": 1,
+        "normalisation": None,
+        "input": str(path / "in"),
+        "output": str(path / "out"),
+        "local": None,
+        "cohorts": str(cohorts),
+        "question": "a model and terms",
+        "answered": 0,
+        **changes,
+    }
+
+
+def answer(trainer: Trainer, asked: dict[str, Any]) -> np.ndarray:
+    trainer.train(asked, io.StringIO())
+    return np.fromfile(asked["output"], dtype="<f4")
+
+
+def named(trainer: Trainer, asked: dict[str, Any]) -> str:
+    return str(trainer.promise(asked)["question"])
+
+
+def test_without_one_patient_the_noise_is_another_and_a_difference_tells_nothing_of_them(
+    tmp_path: Path, trainer: Trainer
+) -> None:
+    def examples(out: str = "") -> int:
+        return len(trainer._load(fed.study(**TERMS), order(tmp_path, out=out)["source"]).train)
+
+    many = examples()
+    out = next(f"P{n}" for n in range(120) if examples(f"P{n}") < many)
+
+    whole = answer(trainer, order(tmp_path))
+    again = answer(trainer, order(tmp_path))
+    less = answer(trainer, order(tmp_path, out=out))
+
+    np.testing.assert_array_equal(again, whole)
+    apart = np.linalg.norm((many - 1) * less - many * whole)  # of sums; a record is at most CLIP
+    assert apart > 3 * CLIP
+
+
+def test_what_changes_an_answer_is_another_question(tmp_path: Path, trainer: Trainer) -> None:
+    first = named(trainer, order(tmp_path))
+
+    found = {
+        "cohort": named(trainer, order(tmp_path, out="P7\nP8\nP9")),
+        "round": named(trainer, order(tmp_path, round=2)),
+        "model": named(trainer, order(tmp_path, question="another model")),
+        "plan": named(trainer, order(tmp_path, terms={"privacy": {"noise": 2.5, "clip": CLIP}})),
+    }
+    back = named(trainer, order(tmp_path))
+    content = (tmp_path / "patients.csv").read_text()
+    (tmp_path / "patients.csv").write_text(content.replace(",36.", ",37."))
+    trainer._data, trainer._engine = {}, ("", None)  # as in a trainer that was started anew
+    mended = named(trainer, order(tmp_path))
+
+    assert back == first
+    assert len({first, mended, *found.values()}) == 6
+
+
+def test_an_answer_over_other_data_than_were_paid_for_is_refused(
+    tmp_path: Path, trainer: Trainer
+) -> None:
+    paid = named(trainer, order(tmp_path))
+
+    with pytest.raises(DataError, match="changed"):
+        answer(trainer, order(tmp_path, out="P7\nP8\nP9", paid=paid))
+
+
+def test_the_tight_epsilon_comes_with_the_last_answer(tmp_path: Path, trainer: Trainer) -> None:
+    terms = {"rounds": 3, "training": {"batch": 20}, "privacy": {"noise": 2.0}}
+
+    told = [
+        trainer.train(order(tmp_path, terms=terms, round=n + 1, answered=n), io.StringIO())
+        for n in range(3)
+    ]
+
+    assert [("tight" in one) for one in told] == [False, False, True]
+    assert 0.5 * told[-1]["epsilon"] < told[-1]["tight"] < told[-1]["epsilon"]
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Journal]:
+    journal.create(tmp_path / "journal")
+    found = Journal(tmp_path / "journal", source="agent")
+    yield found
+    found.close()
+
+
+def spend(ledger: Ledger, key: Key, question: str, epsilon: float, **changes: Any) -> None:
+    about = {"place": "here", "delta": 1e-5, "tight": None, **changes}
+    terms = fed.study(**{**TERMS, "data": about.pop("data", "clinical")})
+    ledger.spend(key, terms, question, epsilon=epsilon, **about)
+
+
+def test_a_limit_counts_what_the_plan_spends_over_all_names_of_one_folder(book: Journal) -> None:
+    ledger, key = Ledger(book, limit=4.0), Key("now", 1, "train")
+    spend(ledger, Key("a", 1, "train"), "q", 3.0, data="mimic_iv")
+
+    def admit(data: str, place: str, wanted: float) -> int:
+        study = fed.study(data=data, privacy={"noise": 0.3})
+        return ledger.admit(key, study, "new", place=place, wanted=wanted)
+
+    for data, place in (("mimic_iv_series", "here"), ("mimic_iv", "moved"), ("mimic_iv", "")):
+        with pytest.raises(PrivacyError, match=r"3 of this site's 4"):
+            admit(data, place, 3.0)
+    assert admit("mimic_iv_series", "here", 1.0) == 0
+    assert admit("mimic_iv_series", "there", 3.0) == 0
+    assert admit("digits", "", 3.0) == 0  # what comes with fedtui lies nowhere
+
+
+def test_a_question_is_paid_once_and_a_run_never_costs_less_than_before(book: Journal) -> None:
+    ledger = Ledger(book, limit=None)
+
+    for number, (question, epsilon) in enumerate((("a", 1.0), ("b", 2.0), ("b", 2.0), ("c", 1.5))):
+        spend(ledger, Key("r", number, "train"), question, epsilon)
+
+    found = [r.event for r in book.own(("PrivacySpent",))]
+    assert [(e.question, e.epsilon) for e in found if isinstance(e, events.PrivacySpent)] == [
+        ("a", 1.0), ("b", 2.0), ("c", 2.0)
+    ]  # fmt: skip
