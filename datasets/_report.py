@@ -15,11 +15,25 @@ def cell(count: int, minimum: int) -> int | None:
     return None if 0 < count < minimum else count
 
 
+def _in_words(*, few_have: bool, few_lack: bool, of: int, minimum: int) -> str:
+    """How much is missing where a share would give a small count away; empty where it does not.
+
+    'few' and 'most' say which of the two counts is small, never how small. 'most' is 'nearly all'
+    where even the largest small count is a tenth. Where both are small, not even that is said.
+    """
+    if few_have and few_lack:
+        return "hidden"
+    if few_have:
+        return "nearly all" if of >= 10 * minimum else "most"
+    return "few" if few_lack else ""
+
+
 def report(data: Dataset, *, minimum: int) -> dict[str, Any]:
     """Rows, patients, labels and features as JSON.
 
     Counts are of patients or rows and follow ``cell``; a share is None where one of its two
-    counts is. If exactly one class is too small, the next smallest is hidden with it.
+    counts is, and 'missing_is' then says 'few', 'most', 'nearly all' or 'hidden'. If exactly one
+    class is too small, the next smallest is hidden with it.
     """
     splits = (data.train, data.validation, data.test)
     y = np.concatenate([split.y for split in splits])
@@ -52,7 +66,7 @@ def summary(data: Dataset, *, minimum: int) -> list[dict[str, Any]]:
 
     These are what round 0 is about, to three figures. All of a feature is None where fewer than
     ``minimum`` patients have it; where fewer than as many lack it, or of a yes or no fewer have it
-    or have it not, what would tell so is None.
+    or have it not, what would tell so is None. 'missing_is' is as ``report`` has it.
     """
     split = data.train
     return [_summary(split, f, column, minimum) for column, f in enumerate(data.features)]
@@ -67,14 +81,20 @@ def _summary(split: Split, feature: Feature, column: int, minimum: int) -> dict[
     if told and feature.kind != "number":
         high = split.x[..., column] > 0
         told = min(_people(split, mask & high), _people(split, mask & ~high)) >= minimum
-    share = people >= minimum and cell(absent, minimum) is not None
+    words = _in_words(
+        few_have=people < minimum,
+        few_lack=cell(absent, minimum) is None,
+        of=len(np.unique(split.groups)),
+        minimum=minimum,
+    )
     return {
         "name": feature.name,
         "unit": feature.unit,
-        "count": len(values) if share else None,
+        "count": None if words else len(values),
         "mean": float(f"{values.mean():.3g}") if told else None,
         "deviation": float(f"{values.std():.3g}") if told else None,
-        "missing": round(1 - len(values) / mask.size, 3) if share else None,
+        "missing": None if words else round(1 - len(values) / mask.size, 3),
+        "missing_is": words,
     }
 
 
@@ -108,12 +128,18 @@ def _feature(
     ]
     groups = np.concatenate(members)[mask]
     absent = len(mask) - len(values)
-    hidden = cell(absent, minimum) is None or cell(len(values), minimum) is None
+    words = _in_words(
+        few_have=cell(len(values), minimum) is None,
+        few_lack=cell(absent, minimum) is None,
+        of=len(mask),
+        minimum=minimum,
+    )
     described: dict[str, Any] = {
         "name": feature.name,
         "unit": feature.unit,
         "kind": feature.kind,
-        "missing": None if hidden else round(absent / len(mask), 3),
+        "missing": None if words else round(absent / len(mask), 3),
+        "missing_is": words,
         "edges": [],
         "counts": [],
     }

@@ -103,7 +103,7 @@ def probe(
     return Cost(
         model=model,
         gives=gives,
-        device=f"{device.platform} {device.device_kind}".strip(),
+        device=" ".join(dict.fromkeys((device.platform, device.device_kind))).strip(),
         parameters=functions.manifest.size,
         batch=batch,
         compile_seconds=compiled,

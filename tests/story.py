@@ -23,7 +23,7 @@ JOINED: tuple[tuple[float, Event], ...] = (
     (1.5, events.ProcessStarted(process="agent", pid=4002, version="0.1.0")),
     (2.0, events.LinkChanged(up=True, code="", cause="attached")),
     (2.0, events.SiteSeen(site="sahlgrenska", here=True)),
-    (2.1, events.DeviceReported(device="cpu cpu", count=1, memory_bytes=None)),
+    (2.1, events.DeviceReported(device="cpu", count=1, memory_bytes=None)),
     (3.0, events.SiteSeen(site="halland", here=True)),
     (
         4.0,
@@ -149,7 +149,7 @@ def checked() -> list[tuple[float, Event]]:
     """Both sites check their links; halland's goes bad six seconds later."""
     well = {"tcp": "OK tcp-ok", "tls": "OK tls-ok", "hello": "OK hello-ok"}
     said = "The certificate was made by the site's own proxy. Ask for an exception from inspection."
-    bad = {"tls": "FAIL tls-interception"}
+    bad = {"tls": "FAIL tls-intercepted"}
     return [
         (4.5, events.LinkChecked(site="sahlgrenska", findings=well, unwell={})),
         (4.6, events.LinkChecked(site="halland", findings=well, unwell={})),

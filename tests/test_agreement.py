@@ -447,6 +447,23 @@ def test_what_leaves_a_site_is_said_with_its_size() -> None:
         assert found[1].bytes == 1000 * size
 
 
+def test_a_sites_own_model_is_said_to_leave_only_where_it_does() -> None:
+    def own(**terms: Any) -> list[agreement.Leaving]:
+        found = agreement.leaving(study(**terms), features=25, parameters=1000)
+        return [item for item in found if item.what.startswith("this site's own model")]
+
+    assert own(exchange=()) == own(exchange=("joint",)) == []
+    assert own(exchange=("local",), privacy={"epsilon": 3.0, "clip": 1.0}) == []
+    assert own(exchange=("local",), validation=Validation(local=False)) == []
+    assert [item.bytes for item in own(exchange=("joint", "local"))] == [4000]
+
+
+def test_what_models_were_worth_here_is_said_to_leave() -> None:
+    alone = agreement.leaving(study(validation=Validation(local=False)), features=3, parameters=9)
+
+    assert alone[-1].what.startswith("the joint model's results on the test patients here")
+
+
 def test_the_counts_for_medians_are_said_to_leave() -> None:
     found = agreement.leaving(study(imputation="median"), features=25, parameters=None)
 

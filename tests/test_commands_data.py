@@ -31,6 +31,17 @@ def test_four_real_hospitals_are_recognised_and_described() -> None:
     assert max(map(len, shown.splitlines())) <= 80
 
 
+def test_what_nearly_nobody_has_is_told_from_what_few_lack() -> None:
+    folder = str(heart_disease())
+
+    shown = fedtui("data", "inspect", folder, "--part", "hungarian").stdout.splitlines()
+
+    assert max(map(len, shown)) <= 80
+    missing = {words[0]: " ".join(words) for words in map(str.split, shown[2:])}
+    assert "nearly all missing" in missing["ca"]  # 3 of 294 patients have it
+    assert "few missing" in missing["trestbps"]  # 1 of 294 has it not
+
+
 def test_a_broken_cell_is_named_by_place_and_ends_with_6(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     shutil.copytree(heart_disease(), folder)

@@ -291,6 +291,34 @@ def test_a_report_hides_small_cells(tmp_path: Path) -> None:
     assert all(c is None or c == 0 or c >= 10 for f in shown["features"] for c in f["counts"])
 
 
+@pytest.mark.parametrize(
+    ("of", "measured", "words"),
+    [
+        (120, 117, "few"),
+        (120, 3, "nearly all"),
+        (60, 3, "most"),
+        (12, 6, "hidden"),
+        (60, 30, ""),
+        (60, 60, ""),
+    ],
+)
+def test_a_report_tells_few_missing_from_nearly_all_without_a_small_count(
+    tmp_path: Path, of: int, measured: int, words: str
+) -> None:
+    table = rows(of, 1)
+    for row in table[measured:]:
+        row[2] = ""
+    data = datasets.load("clinical", path=(path := folder(tmp_path, text(table))))
+    shown = datasets.inspect("clinical", path=path)
+
+    told = next(f for f in shown["features"] if f["name"] == "temp")
+    assert told["missing_is"] == words
+    assert told["missing"] == (None if words else (of - measured) / of)
+    if of > 12 and measured != 3:  # of the training split alone, three may be none
+        stated = next(f for f in datasets.summarise(data) if f["name"] == "temp")
+        assert (stated["missing_is"], stated["count"] is None) == (words, bool(words))
+
+
 MISTAKES = {
     "table = = 3": ("line 1", "not valid TOML"),
     SCHEMA.replace("patient =", "patiens ="): ("line 3, patiens", "unknown key"),

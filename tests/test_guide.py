@@ -1,5 +1,6 @@
 """The handbook says what is so: its commands work as they stand, its exit codes are the errors'."""
 
+import ast
 import json
 import os
 import re
@@ -9,17 +10,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 
-from fedtui import errors, events, guide, processes
+from fedtui import checks, errors, events, guide, processes
+from fedtui.events._audit import Verdict
 from fedtui.site import Home
 from tests.federation import free_port, until
 
 FEDTUI = Path(sys.executable).with_name("fedtui")
 ORDER = re.compile(r"^ {2}\[(\w+)\] \$ (fedtui .*)$", re.MULTILINE)
 MENTIONED = re.compile(r"(?:^ {4}|\$ |')fedtui ((?:[a-z]+ ?)+)", re.MULTILINE)
+CODE = re.compile(r"\b[a-z]+(?:-[a-z0-9]+)+\b")
 FLAGS = re.compile(r"fedtui ([a-z]+(?: [a-z]+)?)[^'\n]*? (--[a-z-]+)")
 
 
@@ -130,6 +134,39 @@ def test_every_command_and_flag_that_the_guide_names_exists() -> None:
             command = getattr(command, "commands", {}).get(rest[0] if rest else "", command)
             flags = {option for p in command.params for option in p.opts}
             assert flag in flags, (topic, words, flag)
+
+
+def finding_codes() -> set[str]:
+    """Every string of the checks that has the form of a code, and some that are none."""
+    return {
+        node.value
+        for path in Path(checks.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and CODE.fullmatch(node.value)
+    }
+
+
+def test_every_finding_that_the_guide_names_exists() -> None:
+    known = finding_codes()
+    subjects = {code.partition("-")[0] for code in known}
+
+    named = {
+        word
+        for topic in guide.TOPICS
+        for word in CODE.findall(guide.text(topic))
+        if word.partition("-")[0] in subjects
+    }
+
+    assert named >= {"tls-intercepted", "key-revoked", "key-left"}
+    assert named <= known
+
+
+def test_the_guide_knows_every_verdict_of_the_leakage_gate() -> None:
+    said = " ".join(guide.text("validate").split())
+
+    assert all(verdict in said for verdict in get_args(Verdict))
 
 
 def test_the_guide_knows_every_exit_code_and_no_other() -> None:

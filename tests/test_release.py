@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.serde import recorddict_to_proto
 from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -425,7 +426,25 @@ def test_the_journal_names_recipient_study_and_patients_before_anything_leaves(w
 
     assert (told.recipient, told.fingerprint) == ("coordinator a:1", "f" * 64)
     assert told.patients == rounded(103)
-    assert told.bytes == 3 * 3 * 8
+
+
+def test_the_journal_counts_every_byte_of_an_answer_that_leaves(way: Way) -> None:
+    prepared = prepare(way, patients(range(103)))["reply"].content
+    sums = way.released().bytes
+    split = patients(range(103))
+    evaluated = way.exit.release(
+        Key("r", 1, "evaluate"),
+        "f" * 64,
+        reply_to=message(),
+        examples=len(split),
+        metrics={"auroc": 0.8, "loss": 0.4},
+        behind=behind(way, split),
+    ).content
+    metrics = way.released().bytes
+
+    for content, told in ((prepared, sums), (evaluated, metrics)):
+        whole = len(recorddict_to_proto(content).SerializeToString())
+        assert 0 < whole <= told <= whole + 400  # each part has a head with its children's ids
 
 
 def test_patients_are_counted_once_however_many_rows_and_hours_they_have() -> None:

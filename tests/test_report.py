@@ -52,11 +52,19 @@ def ended(**more: object) -> list[events.Event]:
     ]
 
 
-def told(*cells: list[ModelValidated], **more: object) -> Comparison:
-    started = events.ValidationStarted(run=RUN, attempt=1, sites=SITES)
+def told(
+    *cells: list[ModelValidated], sites: tuple[str, ...] = SITES, **more: object
+) -> Comparison:
+    started = events.ValidationStarted(run=RUN, attempt=1, sites=sites)
     found = compare(RUN, [started, *(cell for each in cells for cell in each), *ended(**more)])
     assert found is not None
     return found
+
+
+def said(found: Comparison) -> str:
+    """The sentence that opens the answer, unwrapped."""
+    lines = text.comparison(found)
+    return " ".join(lines[: lines.index("")])
 
 
 def test_a_site_that_is_surely_worse_off_opens_the_answer() -> None:
@@ -66,10 +74,10 @@ def test_a_site_that_is_surely_worse_off_opens_the_answer() -> None:
         validated("umea", -0.01, -0.05, 0.03),
     )
 
-    sentence = text.comparison(found)[0]
+    sentence = said(found)
 
     assert sentence.startswith("sahlgrenska is worse off with the joint model (-0.060")
-    assert "umea may be worse off" in sentence
+    assert "no clear difference at umea (-0.010, -0.050 to +0.030)" in sentence
     assert "halland" not in sentence
 
 
@@ -82,9 +90,29 @@ def test_nobody_worse_off_is_said_with_how_many_are_better_beyond_chance() -> No
     )  # fmt: skip
 
     assert found.sentence == (
-        "No site is worse off by its own patients: 1 of 2 better off beyond chance; nothing can "
-        "be told of umea."
+        "No site is worse off beyond chance by its own patients: 1 of 2 better off beyond chance; "
+        "no clear difference at sahlgrenska (+0.020, -0.010 to +0.050); nothing can be told of "
+        "umea."
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (0.05, -0.01, 0.11, "no clear difference"),
+        (-0.05, -0.11, 0.0, "no clear difference"),
+        (0.05, 0.0, 0.1, "no clear difference"),
+        (0.0, 0.0, 0.0, "no clear difference"),
+        (0.05, 0.01, 0.09, "better"),
+        (-0.05, -0.09, -0.01, "worse"),
+    ],
+)
+def test_a_difference_whose_interval_holds_0_is_not_called_one(
+    value: float, low: float, high: float, verdict: str
+) -> None:
+    row = told(validated("halland", value, low, high)).own[0]
+
+    assert row.verdict == verdict
 
 
 def test_only_the_newest_attempt_counts() -> None:
@@ -236,6 +264,29 @@ def test_the_terminal_says_the_same(facts: Facts) -> None:
     lines = text.report(facts)
 
     assert facts.comparison is not None
-    assert facts.comparison.sentence in lines
+    assert facts.comparison.sentence in " ".join(lines)
     assert any("model update" in line and "1,234,567" in line for line in lines)
     assert any(line.split()[:3] == ["2", "0.740", "0.750"] for line in lines)
+
+
+def test_the_terminal_needs_no_more_than_80_columns(facts: Facts) -> None:
+    assert facts.comparison is not None
+    long = told(
+        *(validated(f"a-hospital-with-a-name-of-its-own-{n}", -0.05, -0.15, 0.05) for n in "ab"),
+        sites=tuple(f"a-hospital-with-a-name-of-its-own-{n}" for n in "ab"),
+    )
+    wide = dataclasses.replace(
+        facts.progress,
+        history=tuple(
+            dataclasses.replace(one, by_site={f"hospital-{n}": {"auroc": 0.7} for n in range(12)})
+            for one in facts.progress.history
+        ),
+    )
+
+    usual, named = text.comparison(facts.comparison), text.comparison(long)
+    whole = text.report(dataclasses.replace(facts, progress=wide))
+
+    assert max(map(len, [*usual, *named, *whole])) <= 80
+    assert any(line.split()[:2] == ["halland", "~120"] for line in usual)  # a row a site
+    assert " ".join(" ".join(named).split()).count("no clear difference") == 3
+    assert all(any(f"hospital-{n}" in line for line in whole) for n in range(12))

@@ -16,6 +16,7 @@ import models
 from fedtui import disclosure, events
 from fedtui.errors import UsageError
 from fedtui.flower import checkpoints, rules, vectors
+from fedtui.study import Quorum
 from models._engine import Engine
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, records
@@ -171,15 +172,18 @@ def limited(trio: Federation) -> Iterator[Federation]:
 def test_a_site_spends_no_more_than_its_own_limit(
     limited: Federation, terms: dict[str, float]
 ) -> None:
-    run = limited.start(fed.study(privacy=terms, rounds=1))
+    both = Quorum(minimum_sites=2)
+    run = limited.start(fed.study(privacy=terms, rounds=1, quorum=both))
 
     refused = fed.until(
         limited.coordinator, lambda e: isinstance(e, events.AnswerRefused) and e.run == run
     )
-    limited.ended(run)
+    ended = limited.ended(run)
 
     assert refused.event.site == SITE
     assert "limits.epsilon" in refused.event.cause
+    assert f"({SITE}: Epsilon" in ended.cause  # the run's end says why, not where to read it
+    assert "Read why" not in ended.cause
     assert not records(limited.homes[SITE], events.PrivacySpent, run=run)
 
 

@@ -136,7 +136,7 @@ async def test_a_log_shows_what_its_sites_told_and_checks_nothing() -> None:
     app = Dashboard(Replay(story.records(TOLD), speed=0))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("2")
-        await until(pilot, lambda: "halland      tls x FAIL tls-interception" in shown(pilot))
+        await until(pilot, lambda: "halland      tls x FAIL tls-intercepted" in shown(pilot))
         assert "Ask for an exception" in shown(pilot)
         before = shown(pilot)
         await pilot.press("r", "D")
@@ -157,7 +157,7 @@ def test_the_tickets_keys_are_connects_own_and_need_a_home() -> None:
 
 
 def test_the_last_findings_of_each_site_are_kept_with_the_time_they_came() -> None:
-    worse = {"tls": "FAIL tls-interception", "clock": "WARN clock-off"}
+    worse = {"tls": "FAIL tls-intercepted", "clock": "WARN clock-off"}
     again = events.LinkChecked(site="halland", findings=worse, unwell={"tls": "t", "clock": "c"})
 
     found = progress.fold(story.records([*story.checked(), (50.0, again)])).findings
@@ -175,7 +175,7 @@ def test_a_link_that_fails_is_an_alarm_until_it_is_well_again() -> None:
     well = events.LinkChecked(site="halland", findings={"tls": "OK tls-ok"}, unwell={})
     warned = events.LinkChecked(site="halland", findings={"dns": "WARN d"}, unwell={"dns": "slow"})
 
-    said = "halland: tls FAIL tls-interception, 5 s ago; press 2"
+    said = "halland: tls FAIL tls-intercepted, 5 s ago; press 2"
     assert alarm(at(TOLD)) == ("FAIL", "fail", said)
     assert ("Checks", "FAIL") in [step[:2] for step in site.steps(at(TOLD))]
     assert alarm(at([*TOLD, (30.0, well)]))[0] == "OK"
@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_counted_and_bad_links_come_first() -> None:
 
     lines = [text.plain(line) for line in link.sites(view, 76, 3)]
 
-    assert lines[0].startswith("halland      tls x FAIL tls-interception, 10:00:")
+    assert lines[0].startswith("halland      tls x FAIL tls-intercepted, 10:00:")
     assert lines[2] == "and 9 more; 7 Logs has all of them"
 
 

@@ -45,7 +45,7 @@ def test_a_local_model_is_what_the_federation_would_make_of_one_site_bit_for_bit
     rows = {row.site: row for row in found.own}
     same = rows[SITE].difference
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
-    assert rows[SITE].verdict == "same"
+    assert rows[SITE].verdict == "no clear difference"
     assert rows[COORDINATOR].difference.value != 0.0
 
 

@@ -170,13 +170,14 @@ def test_each_site_is_compared_with_its_own_model_on_its_own_patients(done: Done
 
 
 def test_a_site_that_is_worse_off_is_in_the_first_sentence(done: Done) -> None:
-    worse = [row.site for row in done.second.own if "worse" in row.verdict]
+    worse = [row.site for row in done.second.own if row.verdict == "worse"]
 
-    first = text.comparison(done.second)[0]
+    told = text.comparison(done.second)
+    first = " ".join(told[: told.index("")])
 
     assert first == done.second.sentence
     for name in worse:
-        assert f"{name} is worse off" in first or f"{name} may be worse off" in first
+        assert f"{name} is worse off" in first
     assert "switzerland" in first.rpartition(";")[2]  # of whom nothing can be told
 
 
@@ -207,7 +208,7 @@ def test_the_pooled_area_comes_last_with_its_bounds_and_its_warning(done: Done) 
     assert pooled.value is not None
     assert pooled.low <= pooled.value <= pooled.high
     assert "switzerland" not in done.second.pooled_sites
-    assert "prevalence" in lines[-1]
+    assert "prevalence" in " ".join(lines[-2:])
 
 
 @cache
@@ -387,7 +388,7 @@ def test_the_page_needs_nothing_else_and_says_what_the_terminal_says(done: Done)
     assert read.tags.count("svg") >= 3
     assert read.tags.count("th") > 20
     assert done.second.sentence in page
-    assert done.second.sentence in lines
+    assert done.second.sentence in " ".join(lines)
     assert not re.search(r"https?://", page)
 
 

@@ -173,11 +173,21 @@ def leaving(study: Study, *, features: int | None, parameters: int | None) -> li
                 bytes=None if features is None else _BINS * 8 * features,
             ),
         )
-    if study.validation.local:
+    judged = "the joint model's" + (" and this site's own" if study.validation.local else "")
+    found.append(
+        Leaving(
+            what=f"{judged} results on the test patients here, for the comparison; none over fewer "
+            "patients than the minimum cell",
+            when="afterwards",
+            bytes=None,
+        )
+    )
+    # Of one epsilon the joint model takes all: with privacy no local model travels.
+    if study.validation.local and "local" in study.exchange and not study.privacy:
         found.append(
             Leaving(
-                what="this site's own model, trained alone, and every model's results on the test "
-                "patients here, for the comparison",
+                what="this site's own model, trained alone, if it passes the leakage gate or a "
+                "person here signs for it",
                 when="afterwards",
                 bytes=None if parameters is None else 4 * parameters,
             )

@@ -41,6 +41,7 @@ class Paper:
         node_keys: By site, its node key's fingerprint as this site first saw it, to compare by
             phone.
         coordinator: The name of the home that coordinates, where it is known.
+        spent: What runs under record-level privacy have spent here on the study's data, in words.
     """
 
     study: Study
@@ -50,6 +51,7 @@ class Paper:
     node_keys: Mapping[str, str] = field(default_factory=dict)
     coordinator: str = ""
     measured: Measured = Measured()
+    spent: str = ""
 
     @property
     def state(self) -> State:
@@ -186,6 +188,7 @@ def to_json(paper: Paper) -> dict[str, Any]:
         "secure_aggregation": secure_aggregation(study),
         "leaves": [asdict(item) for item in _leaving(paper)],
         "measured": asdict(paper.measured),
+        "spent": paper.spent or None,
         "uncovered": UNCOVERED if study.privacy else None,
     }
 
@@ -203,11 +206,14 @@ def _lines(paper: Paper, width: int) -> Iterator[str]:
     yield "DECISIONS"
     for site in study.sites:
         yield from _row(site, _said(paper, site), width)
-    if paper.measured.epsilon is not None:
+    if paper.measured.epsilon is not None or paper.spent:
         yield ""
         yield "PRIVACY AT THIS SITE"
+    if paper.measured.epsilon is not None:
         spent = f"epsilon {paper.measured.epsilon:.3g} at delta {paper.measured.delta:.1g}"
         yield from _row("whole run", f"{spent}. {UNCOVERED}", width)
+    if paper.spent:
+        yield from _row("spent so far", f"{paper.spent}. This study's comes on top.", width)
     yield ""
     yield f"WHO CAN SEE WHAT, with {len(study.sites)} sites"
     for sight in sights(study, coordinator=paper.coordinator):

@@ -5,11 +5,14 @@ import http.client
 import ssl
 import time
 
+from fedtui import site
 from fedtui.checks import Finding, State, _certificate, _wire
 from fedtui.checks._certificate import Presented
 from fedtui.checks._inquiry import Inquiry
+from fedtui.checks._target import from_home
 from fedtui.checks._ticket import ticket
 from fedtui.checks._wire import Session
+from fedtui.errors import OperatorError
 
 _EXPIRED, _NOT_YET = 10, 9  # X509_V_ERR_*, openssl/x509_vfy.h
 _WRONG_NAME = (62, 64)
@@ -122,6 +125,18 @@ def foreign(inquiry: Inquiry, certificate: Presented, error: ssl.SSLError) -> Fi
     target, issuer = inquiry.dialled, certificate.issuer
     ours = _certificate.authority_name(target.authority) if target.authority else ""
     if certificate.from_fedtui:
+        if _own_coordinator(inquiry):
+            return _refused(
+                inquiry,
+                "tls-wrong-authority",
+                issuer,
+                error,
+                f"This home coordinates, and another process answers at {target.address}, with a "
+                f"certificate from {issuer}: another home's coordinator on this port, or the "
+                "address leads to another host.",
+                f"Find out which process listens on port {target.port} ('ss -ltnp'): stop it, or "
+                "give one of the two homes another [coordinator] port in its site.toml.",
+            )
         same = "an authority of the same name that was made anew" if issuer == ours else issuer
         return _refused(
             inquiry,
@@ -156,6 +171,16 @@ def foreign(inquiry: Inquiry, certificate: Presented, error: ssl.SSLError) -> Fi
         "the network team.",
         request=f"exempt {target.address} from TLS inspection and filtering",
     )
+
+
+def _own_coordinator(inquiry: Inquiry) -> bool:
+    """Whether the home that asks is itself the coordinator that it looks for."""
+    if inquiry.home is None:
+        return False
+    try:
+        return site.load(inquiry.home).coordinates and from_home(inquiry.home) == inquiry.target
+    except OperatorError:  # the check 'config' names it
+        return False
 
 
 def _refused(

@@ -59,9 +59,15 @@ def shift(value: float | None) -> str:
     return "" if value is None else f"{value:+.2f}"
 
 
-def share(value: float | None) -> str:
-    """Per cent."""
-    return "few" if value is None else f"{value:.1%}"
+def missing(feature: dict[str, Any]) -> str:
+    """How much is missing: per cent, or in a word where that would give a small count away."""
+    value: float | None = feature["missing"]
+    return str(feature["missing_is"]) if value is None else f"{value:.1%}"
+
+
+def count(feature: dict[str, Any]) -> str:
+    """How many values there are; hidden where the number of all would give away who lacks them."""
+    return "hidden" if feature["missing_is"] in ("few", "hidden") else few(feature["count"])
 
 
 def histogram(feature: dict[str, Any]) -> str:

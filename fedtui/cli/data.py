@@ -66,7 +66,7 @@ def inspect(
     for feature in told["features"]:
         typer.echo(
             f"  {feature['name'][:34]:<35}{feature['unit'][:12]:<13}"
-            f"{words.share(feature['missing']):>7} missing  {words.histogram(feature)}"
+            f"{words.missing(feature):>10} missing  {words.histogram(feature)}"
         )
 
 
@@ -146,12 +146,12 @@ def stats(
         return
     run = f", beside run {told['run']}" if told["run"] else ", no run to compare with"
     typer.echo(f"{told['data']}, part {told['part']}, training split{run}")
-    typer.echo(f"{'':<28}{'count':>9}{'mean':>10}{'deviation':>11}{'missing':>9}{'shift':>8}")
+    typer.echo(f"{'':<28}{'count':>9}{'mean':>10}{'deviation':>11}{'missing':>12}{'shift':>8}")
     for one in told["features"]:
         label = f"{one['name'][:20]} {one['unit'][:7]}".strip()
         typer.echo(
-            f"{label:<28}{words.few(one['count']):>9}{words.few(one['mean']):>10}"
-            f"{words.few(one['deviation']):>11}{words.share(one['missing']):>9}{words.shift(one['shift']):>8}"
+            f"{label:<28}{words.count(one):>9}{words.few(one['mean']):>10}"
+            f"{words.few(one['deviation']):>11}{words.missing(one):>12}{words.shift(one['shift']):>8}"
         )
 
 

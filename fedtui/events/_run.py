@@ -182,6 +182,34 @@ class PrivacySpent(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyUnlimited(Event):
+    """A further run under record-level privacy began on the same data, and no limit bounds them.
+
+    Attributes:
+        runs: That have spent on the data before.
+        epsilon: What they have spent together.
+        wanted: The study's own; 0 where it names noise instead.
+    """
+
+    level: ClassVar[str] = "WARN"
+    run: str
+    data: str
+    runs: int
+    epsilon: float
+    wanted: float
+
+    @property
+    def sentence(self) -> str:
+        before = f"{self.runs} earlier run{'s' * (self.runs != 1)}"
+        more = f"up to {self.wanted:.3g}" if self.wanted else "its own part"
+        return (
+            f"run {self.run} spends more of the privacy of '{self.data}': epsilon "
+            f"{self.epsilon:.3g} by {before}, {more} by this one; they add up, and this site sets "
+            "no limit. Set limits.epsilon in site.toml, or decline further studies."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSplit(Event):
     """The device had too little memory for a batch: its gradients are added up in parts."""
 
@@ -203,6 +231,7 @@ class Released(Event):
     """Something left this site: the one place that tells what, to whom, under which study.
 
     Attributes:
+        bytes: Of the whole answer as Flower writes it, before HTTP and TLS.
         patients: Behind it, to the nearest five.
         suppressed: Numbers that were hidden, since too few patients stand behind them.
         earlier: Day of the earlier release of which exact numbers were told again, because the
@@ -419,7 +448,7 @@ class RunEnded(Event):
 
     Attributes:
         code: What ``watch`` exits with.
-        file: The joint model, where there is one.
+        file: The joint model on the coordinator's disk, where there is one; sites do not hear it.
     """
 
     run: str

@@ -103,6 +103,7 @@ class DirectGrid(Grid):
         self._run, self._quorum, self._control = run, quorum, control
         self._flower_run = fleet.begin_run(bundle)
         self._gone: set[str] = set()
+        self._causes: dict[str, str] = {}  # by site, why it was refused in this exchange or left
         self._asked = self._needed = 0  # sites, of the exchange under way
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
@@ -126,8 +127,8 @@ class DirectGrid(Grid):
                 self._left(site, round, phase)
         if not here:
             raise QuorumError(
-                f"Round {round}, {phase}: no site is left to ask.",
-                remedy="Read why above ('fedtui logs'), mend it, and submit the run again.",
+                f"Round {round}, {phase}: no site is left to ask{self._why()}.",
+                remedy="Mend that, then submit the run again.",
             )
         return here
 
@@ -151,6 +152,7 @@ class DirectGrid(Grid):
             QuorumError: too few valid answers, or too late.
         """
         self._obey()
+        self._causes = {site: why for site, why in self._causes.items() if site in self._gone}
         self._journal.append(
             events.PhaseStarted(run=self._run, round=round, phase=phase, sites=tuple(contents))
         )
@@ -208,8 +210,9 @@ class DirectGrid(Grid):
             raise QuorumError(
                 f"Round {round}, {phase}: {len(self.replies)} of {self._asked} sites gave a "
                 f"valid answer; {self._needed} are needed"
-                + (f", and {', '.join(sorted(self._gone))} left." if self._gone else "."),
-                remedy="Read why above ('fedtui logs'), mend it, and submit the run again.",
+                + (f", and {', '.join(sorted(self._gone))} left" if self._gone else "")
+                + f"{self._why()}.",
+                remedy="Mend that, then submit the run again.",
             )
 
     def _answered(self, site: str, question: _Question, round: int, phase: Phase) -> bool:
@@ -267,12 +270,10 @@ class DirectGrid(Grid):
             return False
         if self._quorum.on_deadline == "continue" and enough:
             for site in waiting:
-                self._journal.append(
-                    events.AnswerRefused(
-                        run=self._run, round=round, phase=phase, site=site, code="late",
-                        cause=f"no answer within {self._quorum.deadline_seconds:.0f} s; "
-                        "it may take part in the next round.",
-                    )
+                self._refused(
+                    site, round, phase, "late",
+                    f"no answer within {self._quorum.deadline_seconds:.0f} s; it may take part in "
+                    "the next round.",
                 )  # fmt: skip
             return True
         raise QuorumError(
@@ -300,7 +301,14 @@ class DirectGrid(Grid):
                     site, round, phase, "revoked", "it was suspended or taken off the roster."
                 )
 
+    def _why(self) -> str:
+        """The first refusal of this exchange, or else why a site left, as the end of a sentence."""
+        new = [site for site in self._causes if site not in self._gone]
+        site = next(iter(new or self._causes), "")
+        return f" ({site}: {self._causes[site].rstrip('.')})" if site else ""
+
     def _refused(self, site: str, round: int, phase: Phase, code: str, cause: str) -> None:
+        self._causes.setdefault(site, cause)
         self._journal.append(
             events.AnswerRefused(
                 run=self._run, round=round, phase=phase, site=site, code=code, cause=cause

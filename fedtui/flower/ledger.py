@@ -9,6 +9,7 @@ from fedtui import events
 from fedtui.errors import PrivacyError
 from fedtui.flower.work import Key
 from fedtui.journal import Journal
+from fedtui.spending import spending
 from fedtui.study import Study
 
 
@@ -40,16 +41,22 @@ class Ledger:
                 f"This site has answered all {study.rounds} rounds that the study pays for.",
                 remedy="Nothing more was sent. Ask the coordinator's operator why it asked again.",
             )
-        others: dict[str, float] = {}
-        for event in spent:
-            same = event.data == study.data or (place != "" and event.place == place)
-            if same and event.run != key.run:
-                others[event.run] = max(others.get(event.run, 0.0), event.epsilon)
-        if self._limit is not None and sum(others.values()) + wanted > self._limit:
+        others = spending(spent, study.data, place=place, without=key.run)
+        if self._limit is not None and others.total + wanted > self._limit:
             raise PrivacyError(
-                f"Epsilon {sum(others.values()):.3g} of this site's {self._limit:g} is spent on "
+                f"Epsilon {others.total:.3g} of this site's {self._limit:g} is spent on "
                 f"'{study.data}', and the study wants {wanted:.3g} more.",
                 remedy="Raise limits.epsilon in site.toml if that is decided, or decline.",
+            )
+        if self._limit is None and others.by_run and not self._warned(key.run):
+            self._journal.append(
+                events.PrivacyUnlimited(
+                    run=key.run,
+                    data=study.data,
+                    runs=len(others.by_run),
+                    epsilon=round(others.total, 4),
+                    wanted=wanted,
+                )
             )
         return len(answered)
 
@@ -83,6 +90,10 @@ class Ledger:
                     tight=None if tight is None else round(tight, 4),
                 )
             )
+
+    def _warned(self, run: str) -> bool:
+        known = (record.event for record in self._journal.own(("PrivacyUnlimited",)))
+        return any(getattr(event, "run", "") == run for event in known)
 
     def _spent(self) -> list[events.PrivacySpent]:
         found = (record.event for record in self._journal.own(("PrivacySpent",)))

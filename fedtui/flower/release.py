@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app import Error as FlowerError
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from numpy.typing import NDArray
 
 from fedtui import disclosure, events
@@ -137,25 +138,21 @@ class Exit:
             own = {name: told[name] for name in _OF_THE_WORK if name in told}
             told = {**sheet.stand("metrics", question, told), **own}
         shown: dict[str, Any] = {name: _text(value) for name, value in (fields or {}).items()}
-        size = 0
         content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {}
         if vector is not None:
             check_finite(vector)
             content["arrays"] = arrays.to_record(vector, transport)
-            size += vector.nbytes // (2 if transport == "bfloat16" else 1)
         if statistics is not None:
             features = (fields or {})["features"]
             for name, values in sheet.sums(statistics, behind, features).items():
                 shown[name] = values.tobytes()
-                size += values.nbytes
             shown["labels"] = json.dumps(sheet.labels(behind, (fields or {})["classes"]))
         if bins is not None:
             shown["bins"] = sheet.bins(bins, (fields or {})["features"]).tobytes()
-            size += len(shown["bins"])
         if record is not None:
             shown["record"] = json.dumps(sheet.record(record, behind, question))
-            size += len(shown["record"])
         content |= {"metrics": MetricRecord(told), "fields": ConfigRecord(shown)}
+        whole = RecordDict(content)
         self._journal.append(
             events.Released(
                 run=key.run,
@@ -163,14 +160,14 @@ class Exit:
                 kind=_kind(key.phase, model=vector is not None),
                 recipient=self._recipient,
                 fingerprint=fingerprint,
-                bytes=size,
+                bytes=written(whole),
                 patients=disclosure.rounded(behind.patients),
                 suppressed=sheet.suppressed,
                 earlier=sheet.earlier,
                 withheld=tuple(sheet.withheld),
             )
         )
-        return Message(RecordDict(content), reply_to=reply_to)
+        return Message(whole, reply_to=reply_to)
 
     def progress(
         self,
@@ -336,6 +333,11 @@ class _Sheet:
         if min(people) < self.minimum:
             return [0.0, 0.0, 0.0]
         return list(disclosure.coarse(exact[0], exact[1], exact[2], counts=counts))
+
+
+def written(content: RecordDict) -> int:
+    """Bytes of ``content`` with all its parts as Flower writes them, before HTTP and TLS."""
+    return sum(len(part.deflate()) for part in get_all_nested_objects(content).values())
 
 
 def _text(value: Any) -> str:

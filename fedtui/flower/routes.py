@@ -12,6 +12,7 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -214,7 +215,7 @@ class Routes:
         while not news and (records := self._journal.own(NEWS, after, limit=_NEWS_AT_ONCE)):
             after = records[-1].seq
             news = [
-                {"seq": r.seq, "event": events.to_fields(r.event)}
+                {"seq": r.seq, "event": events.to_fields(_abroad(r.event))}
                 for r in records
                 if not (isinstance(r.event, _OWN) and r.event.site == site)
             ]
@@ -269,6 +270,11 @@ class Routes:
         bell = self._bells.get(site)
         if bell is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(bell.set)
+
+
+def _abroad(event: events.Event) -> events.Event:
+    """``event`` as sites hear it: where this host keeps a model is no news of theirs."""
+    return replace(event, file="") if isinstance(event, events.RunEnded) else event
 
 
 def _denied(denied: DeniedError) -> Response:

@@ -67,7 +67,9 @@ class Trainer:
         devices = jax.local_devices()
         stats = devices[0].memory_stats() or {}
         return {
-            "device": f"{devices[0].platform} {devices[0].device_kind}".strip(),
+            "device": " ".join(
+                dict.fromkeys((devices[0].platform, devices[0].device_kind))
+            ).strip(),
             "count": len(devices),
             "memory_bytes": stats.get("bytes_limit"),
         }

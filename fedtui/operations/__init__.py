@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fedtui.operations._reports import report_document as report_document
     from fedtui.operations._reports import report_page as report_page
     from fedtui.operations._reports import report_text as report_text
+    from fedtui.operations._reports import spent as spent
     from fedtui.operations._restore import accept_older as accept_older
     from fedtui.operations._restore import readdress as readdress
     from fedtui.operations._restore import restore as restore

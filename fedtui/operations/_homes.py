@@ -104,7 +104,8 @@ def _site_toml(
 ) -> str:
     """What ``init`` writes and an operator edits: json.dumps quotes strings as TOML does."""
     lines = [
-        "# What this site decides alone. Nothing here is sent to anybody.",
+        "# What this site decides alone. Others hear of its name, and of a coordinator where to",
+        "# dial it; nothing else in this file is sent to anybody.",
         f"name = {json.dumps(name)}",
         f"roles = {json.dumps(roles)}",
         "",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fedtui import journal, processes, progress, site
 from fedtui.errors import BusyError, NetworkError, OperatorError, RunError, UsageError
 from fedtui.journal import Journal
-from fedtui.progress import Progress
-from fedtui.site import Home
+from fedtui.progress import Progress, RunProgress
+from fedtui.site import Home, Site
 
 if TYPE_CHECKING:
     from fedtui.export import Verdict
@@ -39,15 +39,18 @@ def status(home: Home) -> dict[str, Any]:
         for name in ("supervisor", "coordinator", "agent")
         if (pid := processes.running(home, name)) is not None
     }
+    ended = home.ended.exists()
+    # Of an agent that is gone the journal's last word may be hours old.
+    current = ended or (state.link is False and "agent" in alive)
     document: dict[str, Any] = {
         "schema": 1,
         "site": own.name,
         "roles": list(own.roles),
         "home": str(home.path),
         "processes": alive,
-        "link": "ended" if home.ended.exists() else _link(state, alive),
-        "link_cause": "" if state.link else state.link_cause,
-        "run": _run_document(state),
+        "link": "ended" if ended else _link(state, alive),
+        "link_cause": state.link_cause if current else "",
+        "run": _run_document(home, own, state),
     }
     for name in ("coordinator", "agent"):
         if name in alive:
@@ -59,7 +62,8 @@ def status(home: Home) -> dict[str, Any]:
 
 
 def runs(home: Home) -> list[dict[str, Any]]:
-    """Every run in the journal, oldest first."""
+    """Every run in the journal, oldest first; 'file' is this home's own, where it has the model."""
+    own = site.load(home)
     return [
         {
             "run": run.run,
@@ -70,7 +74,7 @@ def runs(home: Home) -> list[dict[str, Any]]:
             "submitted": journal.iso(run.submitted),
             "metric": run.metric,
             "value": run.history[-1].metrics.get(run.metric) if run.history else None,
-            "file": run.file,
+            "file": _model(home, own, run),
         }
         for run in known(home).runs.values()
     ]
@@ -215,7 +219,15 @@ def _link(state: Progress, alive: dict[str, int]) -> str:
     return {None: "starting", True: "up", False: "down"}[state.link]
 
 
-def _run_document(state: Progress) -> dict[str, Any] | None:
+def _model(home: Home, own: Site, run: RunProgress) -> str:
+    """Where this home has a run's joint model; empty where only the coordinator keeps it."""
+    if own.coordinates:
+        return run.file
+    kept = home.models / run.run / "joint.safetensors"  # since a validation
+    return str(kept) if kept.exists() else ""
+
+
+def _run_document(home: Home, own: Site, state: Progress) -> dict[str, Any] | None:
     run = state.run
     if run is None:
         return None
@@ -230,6 +242,6 @@ def _run_document(state: Progress) -> dict[str, Any] | None:
         "metrics": last.metrics if last else {},
         "awaited": [] if run.over else list(run.awaited),
         "cause": run.cause,
-        "file": run.file,
+        "file": _model(home, own, run),
         "sites": {name: asdict(value) for name, value in run.sites.items()},
     }

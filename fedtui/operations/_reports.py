@@ -14,6 +14,7 @@ from fedtui.study import Study
 
 if TYPE_CHECKING:
     from fedtui.report.facts import Facts
+    from fedtui.spending import Spending
 
 
 def facts(home: Home, run_id: str = "") -> "Facts":
@@ -46,6 +47,7 @@ def facts(home: Home, run_id: str = "") -> "Facts":
         study=_study(home, run_id, runs[run_id].fingerprint),
         minimum_cell=own.limits.minimum_cell,
         versions=export.versions(),
+        epsilon=own.limits.epsilon,
     )
     assert found is not None
     return found
@@ -101,6 +103,20 @@ def released(home: Home, run_id: str = "") -> list[dict[str, Any]]:
         for record in records
         if isinstance(record.event, events.Released) and run_id in ("", record.event.run)
     )
+
+
+def spent(home: Home) -> "list[Spending]":
+    """The record-level privacy that all runs have spent, by data set."""
+    from fedtui.spending import spending
+
+    limit = site.load(home).limits.epsilon
+    book = Journal(home.journal, source="viewer")
+    try:
+        told = [record.event for record in book.own(("PrivacySpent",))]
+    finally:
+        book.close()
+    names = dict.fromkeys(e.data for e in told if isinstance(e, events.PrivacySpent))
+    return [spending(told, name, limit=limit) for name in names]
 
 
 def export_bundle(home: Home, run_id: str, to: Path) -> list[Path]:

@@ -93,6 +93,7 @@ def study_paper(home: Home, name: str) -> "Paper":
                 node_keys=_node_keys(register, agreed),
                 coordinator=register.coordinator() or _coordinator(home),
                 measured=_known_measure(home, fingerprint),
+                spent=_spent(home, agreed),
             )
     else:
         entry = register.entry(name)
@@ -442,7 +443,17 @@ def _paper(
         node_keys=_node_keys(register, entry.study),
         coordinator=register.coordinator() or _coordinator(home),
         measured=_known_measure(home, entry.fingerprint),
+        spent=_spent(home, entry.study),
     )
+
+
+def _spent(home: Home, agreed: Study) -> str:
+    """What was spent here on the data of a study under record-level privacy; empty of another."""
+    from fedtui.operations._reports import spent
+
+    if not agreed.privacy:
+        return ""
+    return next((s.words for s in spent(home) if s.data == agreed.data), "")
 
 
 def _node_keys(register: "Register", agreed: Study) -> dict[str, str]:

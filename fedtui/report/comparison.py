@@ -10,7 +10,7 @@ from typing import Literal
 from fedtui.events import Event, ModelValidated, ValidationEnded, ValidationStarted
 
 FEDERATED, TUNED = "federated", "fine-tuned"
-Verdict = Literal["worse", "perhaps worse", "same", "perhaps better", "better", "unknown"]
+Verdict = Literal["worse", "no clear difference", "better", "unknown"]
 NOT_EXCHANGED = "not exchanged"
 
 
@@ -48,7 +48,7 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """What the difference says; 'perhaps' where its interval holds 0."""
+        """What the difference says; nothing clear where its interval holds 0, or there is none."""
         value, low, high = self.difference.value, self.difference.low, self.difference.high
         if value is None:
             return "unknown"
@@ -56,9 +56,7 @@ class Row:
             return "worse"
         if low is not None and low > 0:
             return "better"
-        if value == 0:
-            return "same"
-        return "perhaps worse" if value < 0 else "perhaps better"
+        return "no clear difference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,23 +90,21 @@ class Comparison:
     def sentence(self) -> str:
         """The answer in a sentence; who is worse off comes first."""
         worse = [row for row in self.own if row.verdict == "worse"]
-        perhaps = [row for row in self.own if row.verdict == "perhaps worse"]
+        unclear = [row for row in self.own if row.verdict == "no clear difference"]
         unknown = [row.site for row in self.own if row.verdict == "unknown"]
         told = len(self.own) - len(unknown)
         parts = [f"{r.site} is worse off with the joint model ({_shown(r)})" for r in worse]
-        parts += [
-            f"{r.site} may be worse off with the joint model ({_shown(r)}; no difference is "
-            "possible too)"
-            for r in perhaps
-        ]
         if not self.own or (not told and not parts):
             return "Whether any site is better or worse off is not known."
         if not parts:
             better = sum(row.verdict == "better" for row in self.own)
             parts = [
-                f"No site is worse off by its own patients: {better} of {told} better off beyond "
-                "chance"
+                f"No site is worse off beyond chance by its own patients: {better} of {told} "
+                "better off beyond chance"
             ]
+        if unclear:
+            named = ", ".join(f"{row.site} ({_shown(row)})" for row in unclear)
+            parts.append(f"no clear difference at {named}")
         if unknown:
             parts.append(f"nothing can be told of {', '.join(unknown)}")
         return "; ".join(parts) + "."

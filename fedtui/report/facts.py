@@ -7,6 +7,7 @@ from fedtui import events
 from fedtui.journal import Record
 from fedtui.progress import RunProgress, fold
 from fedtui.report.comparison import Comparison, compare
+from fedtui.spending import Spending, spending
 from fedtui.study import Study
 
 
@@ -20,6 +21,7 @@ class Facts:
         released: What left this site in this run, oldest first.
         records: The run's own records, in order.
         minimum_cell: Fewest patients that a released number of this site stands on.
+        spending: Of record-level privacy over all runs on the run's data.
         versions: fedtui, Python, system and libraries.
     """
 
@@ -30,6 +32,7 @@ class Facts:
     released: tuple[tuple[float, events.Released], ...]
     records: tuple[Record, ...]
     minimum_cell: int
+    spending: Spending | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
     def of(self, *kinds: str) -> list[Record]:
@@ -45,13 +48,20 @@ def gather(
     study: Study | None,
     minimum_cell: int,
     versions: dict[str, str],
+    epsilon: float | None = None,
 ) -> Facts | None:
-    """The facts of ``run``, or None if the journal does not know it."""
+    """The facts of ``run``, or None if the journal does not know it.
+
+    Args:
+        epsilon: This site's limit over all runs on one data set; None for no limit.
+    """
     progress = fold(records).runs.get(run)
     if progress is None:
         return None
     own = tuple(r for r in records if _concerns(r, run, progress.fingerprint))
     released = tuple((r.time, r.event) for r in own if isinstance(r.event, events.Released))
+    data = next((r.event.data for r in own if isinstance(r.event, events.PrivacySpent)), "")
+    spent = spending((r.event for r in records), data, limit=epsilon) if data else None
     return Facts(
         site=site,
         progress=progress,
@@ -60,6 +70,7 @@ def gather(
         released=released,
         records=own,
         minimum_cell=minimum_cell,
+        spending=spent,
         versions=versions,
     )
 

@@ -117,7 +117,7 @@ def _own(found: Comparison) -> list[str]:
 def _verdict(row: Row) -> str:
     if row.verdict == "unknown":
         return f'<span class="soft">{_t(row.why)}</span>'
-    kind = ' class="worse"' if "worse" in row.verdict else ""
+    kind = ' class="worse"' if row.verdict == "worse" else ""
     return f"<span{kind}>{_t(row.verdict)}</span>"
 
 

@@ -61,13 +61,16 @@ def approvals(facts: Facts) -> list[Line]:
 
 
 def privacy_spent(facts: Facts) -> list[Line]:
-    """The record-level privacy that this site spent in the run."""
+    """The record-level privacy that this site spent, in the run and in all runs on its data."""
     spent = [r.event for r in facts.records if isinstance(r.event, events.PrivacySpent)]
     if not spent:
         wanted = facts.study is not None and facts.study.privacy
         return [("privacy spent here", _UNKNOWN if wanted else "the study promises none")]
     last = spent[-1]
-    return [("privacy spent here", f"epsilon {_epsilons(last)} at delta {last.delta:.1g}")]
+    lines = [("privacy spent here", f"epsilon {_epsilons(last)} at delta {last.delta:.1g}")]
+    if facts.spending is not None:
+        lines.append(("on these data by all runs", facts.spending.words))
+    return lines
 
 
 def _epsilons(spent: events.PrivacySpent) -> str:

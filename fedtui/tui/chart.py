@@ -14,6 +14,7 @@ _DOTS: dict[Raster, tuple[int, int]] = {"ascii": (1, 1), "blocks": (1, 2), "brai
 _BLOCKS = {1: "▀", 2: "▄", 3: "█"}
 _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # [row][column] of U+2800
 _DECADE = 5.0  # from this ratio on, a logarithmic axis has 1, 2 and 5 of each power of ten
+LEAST = 4  # lines of a chart: two of values, two of rounds
 _MARKER_GAP = 5  # columns between two markers of one line
 
 
@@ -44,7 +45,7 @@ def draw(
         log: Whether equal ratios take equal heights; no value may be 0 or less.
     """
     values = [value for s in series for _, value in s.points]
-    if not values or height < 4 or width < 20:
+    if not values or height < LEAST or width < 20:
         return []
     if glyphs.ascii:
         raster = "ascii"

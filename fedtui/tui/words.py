@@ -31,6 +31,7 @@ ROLES = {
     "STOPPED": "wait",
 }
 
+_INITIALS = ("auroc", "auprc")
 NO_MATCH = "Nothing matches: / changes the filter, Esc there clears it."
 
 # What a check came to, with its shape; the worst first.
@@ -109,6 +110,17 @@ def rough(count: float) -> str:
 def count(number: int) -> str:
     """A whole number, thousands set apart by a space."""
     return f"{number:,}".replace(",", " ")
+
+
+def metric(name: str) -> str:
+    """A metric as people write it."""
+    return name.upper() if name in _INITIALS else name.replace("_", " ")
+
+
+def title(name: str) -> str:
+    """The same at the head of a panel."""
+    told = metric(name)
+    return told[:1].upper() + told[1:]
 
 
 def value(number: float | None) -> str:

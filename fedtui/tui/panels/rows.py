@@ -46,7 +46,7 @@ def _ends(view: View, width: int) -> Line:
     link, role = view.link
     sent = view.sent
     ends = [
-        (f"  sent {words.size(sent)}" if sent is not None and not tiny else "", "bar"),
+        (f"  run sent {words.size(sent)}" if sent is not None and not tiny else "", "bar"),
         ("  " if tiny else "  link ", "bar"),
         (link, "bar" if role == "ok" else "bar-fail"),
         ("  " + news if news else "", "bar"),

@@ -12,6 +12,8 @@ from fedtui.tui.view import View
 _LINES = len(chart.MARKERS) - 1  # sites in one chart, each with a sign of its own
 _POINTS = 160  # as many as a chart has columns; a frame of 50 sites stays below 100 ms
 _DURATIONS = "durations"
+_NAME = 13  # cells that a site's name has before any other column; a longer one is cut
+_LEAST = (3, 4, 7, 5)  # columns by how soon they give way: STEP, EX, NEWS, LOSS
 _SERIES_ROLES = ("series0", "series1", "series2", "series3", "series4", "series5")
 
 
@@ -29,10 +31,17 @@ def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
         Column(run.metric.upper()[:9], max(6, min(9, len(run.metric))) + more, ">"),
         Column("NEWS", 8 + more, ">"),
     ]
+    columns, kept = _fitting(columns, run, inner)
     everyone = list(run.sites.values())
     start = max(0, min(view.chosen - most // 2, len(everyone) - most))
     rows = [
-        _row(view, run, site, chosen=start + offset == view.chosen)
+        [
+            cell
+            for cell, on in zip(
+                _row(view, run, site, chosen=start + offset == view.chosen), kept, strict=True
+            )
+            if on
+        ]
         for offset, site in enumerate(everyone[start : start + most])
     ]
     share = len(run.history) / run.rounds
@@ -47,6 +56,20 @@ def sites(view: View, run: RunProgress, width: int, most: int) -> Panel:
     legend = bar(share, max(4, min(40, room)), view) if room >= 4 else ()
     lines = text.table(columns, rows, inner)
     return Panel(title, lines, 1 + len(rows), right=", ".join(told), legend=legend)
+
+
+def _fitting(
+    columns: list[Column], run: RunProgress, width: int
+) -> tuple[list[Column], list[bool]]:
+    """The columns that leave sites their names, and which of all those are."""
+    wanted = min(_NAME, 1 + max(map(len, run.sites), default=0))
+    kept = [True] * len(columns)
+    for column in _LEAST:
+        taken = sum(c.width + 1 for c, on in zip(columns, kept, strict=True) if on) - 1
+        if width - taken >= wanted:
+            break
+        kept[column] = False
+    return [c for c, on in zip(columns, kept, strict=True) if on], kept
 
 
 def bar(share: float, width: int, view: View) -> Line:
@@ -149,7 +172,7 @@ def charted(view: View, run: RunProgress, measure: str, width: int, height: int)
         rounds=run.rounds,
         log=(log := view.log and _above_zero(series)),
     )
-    title = "Seconds a round" if measure == "seconds" else measure.capitalize()
+    title = "Seconds a round" if measure == "seconds" else words.title(measure)
     if view.log:
         title += " (log)" if log else " (not log: some are 0 or less)"
     legend: list[Span] = []
@@ -160,6 +183,8 @@ def charted(view: View, run: RunProgress, measure: str, width: int, height: int)
     if not drawn:
         begun = "The first point comes when the first round ends."
         empty = "No round ended in this run." if run.over else begun
+        if any(one.points for one in series):
+            empty = "A chart does not fit here: it needs a larger window."
         return Panel(title, [((empty, "dim"),)], height)
     return Panel(title, drawn, height, legend=tuple(legend))
 
@@ -178,7 +203,9 @@ def _durations(view: View, run: RunProgress, width: int, height: int) -> Panel:
 
 
 def given(view: View, run: RunProgress | None, width: int) -> list[Line]:
-    """What has left this site in the run: kinds, how often, bytes on the wire."""
+    """What has left this site in the run: kinds, how often, bytes before HTTP and TLS."""
+    if run is not None and not run.left and view.trains:
+        return [(("left in this run  nothing yet", ""),)]
     if run is None or not run.left:
         if not view.progress.roles and not view.live:
             return [(("left this site  this log does not tell", "dim"),)]
@@ -186,10 +213,10 @@ def given(view: View, run: RunProgress | None, width: int) -> list[Line]:
             return [(("left this site  nothing: there is no site yet", ""),)]
         if not view.trains:
             return [(("left this site  nothing: a coordinator only, it holds no data", ""),)]
-        return [(("left this site  nothing yet", ""),)]
+        return [(("left this site  nothing yet: no run has begun", ""),)]
     total = words.size(sum(size for _, size in run.left.values()))
     kinds = ", ".join(f"{n} {plural(kind, n)}" for kind, (n, _) in run.left.items())
-    head = ("left this site  ", "dim")
+    head = ("left in this run  ", "dim")
     if len(head[0]) + len(total) + 2 + len(kinds) <= width:
         return [(head, (f"{total}: {kinds}", "mine"))]
     return [(head, (total, "mine")), *text.wrap(kinds, width)]

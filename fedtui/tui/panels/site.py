@@ -7,10 +7,12 @@ from fedtui.journal import Record
 from fedtui.tui import text, words
 from fedtui.tui.panels import run as of_run
 from fedtui.tui.text import Line, Panel, Span
-from fedtui.tui.view import View, links
+from fedtui.tui.view import View, alarm, links
 
 _LEVEL_ROLES = {"INFO": "dim", "WARN": "warn", "ERROR": "fail"}
 _CERTIFICATE_DAYS = 14  # below this, its end is a warning
+# Of the two that a home leans on the one that ends first; a site has the federation's only.
+_OF = {"server": "server certificate", "authority": "federation's certificate"}
 _DISK_BYTES = 2e9  # checkpoints of a large model fill this in a few rounds
 
 
@@ -27,7 +29,12 @@ def steps(view: View) -> list[tuple[str, str, str, str]]:
     if not progress.roles and view.reading:
         return [("Journal", "WAIT", "wait", "being read from its beginning")]
     if not progress.roles:
-        return [("Site", "NEXT", "wait", f"no site here yet: {_key(view, 'n')}fedtui init NAME")]
+        join, begin = _key(view, "3 c"), _key(view, "n")
+        return [
+            ("Site", "NEXT", "wait", "no site yet: join a federation, or begin one"),
+            ("  join", "", "", f"{join}fedtui join CODE: as most hospitals do"),
+            ("  begin", "", "", f"{begin}fedtui init NAME --coordinator"),
+        ]
     found = [("Site", "OK", "ok", f"{progress.site}, {' and '.join(progress.roles)}")]
     if view.coordinates:
         found.append(_roster_step(view))
@@ -126,14 +133,16 @@ def way(view: View) -> Panel:
         text.line((f"{name:<11}", "dim"), (f"{word:<10}", role), sentence)
         for name, word, role, sentence in known
     ]
-    return Panel("Where this site stands", lines, len(lines), right=_next(known))
+    return Panel("Where this site stands", lines, len(lines), right=_next(view, known))
 
 
-def _next(known: Sequence[tuple[str, str, str, str]]) -> str:
+def _next(view: View, known: Sequence[tuple[str, str, str, str]]) -> str:
     todo = next((name for name, word, _, _ in known if word in ("NEXT", "FAIL")), "")
     if todo:
         return f"next: {todo.lower()}"
-    return "" if any(word == "WAIT" for _, word, _, _ in known) else "nothing to do"
+    if any(word == "WAIT" for _, word, _, _ in known):
+        return ""
+    return "an alarm stands" if alarm(view)[0] in ("WARN", "FAIL") else "nothing to do"
 
 
 def way_narrow(view: View, width: int) -> Panel:
@@ -186,7 +195,7 @@ def _machine(view: View, width: int) -> list[Line]:
         if host.certificate:
             soon = host.days < _CERTIFICATE_DAYS
             facts += [
-                ("  certificate ", "dim"),
+                (f"  {_OF[host.certificate]} ", "dim"),
                 (f"{words.count(host.days)} days{' SOON' if soon else ''}", "warn" if soon else ""),
             ]
     if not facts:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fedtui.tui import text
+from fedtui.tui import text, words
 from fedtui.tui.text import Column, Line, Span
 from fedtui.tui.view import View
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 _FEDERATED = "federated"
 _ROLES = {
     "worse": ("x WORSE", "fail"),
-    "perhaps worse": ("! PERHAPS WORSE", "warn"),
-    "same": ("- SAME", "dim"),
-    "perhaps better": ("- PERHAPS BETTER", ""),
+    "no clear difference": ("- NO CLEAR DIFFERENCE", ""),
     "better": ("= BETTER", "ok"),
     "unknown": ("? UNKNOWN", "wait"),
 }
@@ -27,7 +25,7 @@ MATRIX, CLASSES = "matrix", "classes"
 
 def own(found: "Comparison", width: int, view: View) -> list[Line]:
     """Each site's own patients: the joint model, its own, their difference, drawn around 0."""
-    drawn = max(0, min(31, width - 84))
+    drawn = max(0, min(31, width - 89))
     wide = width >= _WIDE
     columns = [
         Column("SITE", 0),
@@ -36,7 +34,7 @@ def own(found: "Comparison", width: int, view: View) -> list[Line]:
         Column("OWN", 5, ">"),
         Column("DIFFERENCE", 23),
         *([Column("WORSE | BETTER", drawn)] if drawn >= 11 else []),
-        Column("", 16),
+        Column("", 21 if wide else 16),
     ]
     reach = max((abs(end) for row in found.own for end in _ends(row.difference)), default=0.01)
     rows: list[list[Span]] = []
@@ -53,6 +51,8 @@ def own(found: "Comparison", width: int, view: View) -> list[Line]:
             cells.append(
                 (interval(row.difference, -reach, reach, 0.0, drawn, ascii=view.glyphs.ascii), role)
             )
+        if row.verdict == "no clear difference" and not wide:
+            word = "- NOT CLEAR"
         if row.verdict == "unknown":
             word = row.why if found.outcome else "not yet"
         rows.append([*cells, (word, role)])
@@ -108,7 +108,7 @@ def named(what: str) -> str:
     if what == CLASSES:
         return "Test patients by outcome, at each site"
     ideal = f"; {_IDEAL[what]:g} is right" if what in _IDEAL else ""
-    return f"{what.replace('_', ' ').capitalize()} with 95 % intervals{ideal}"
+    return f"{words.title(what)} with 95 % intervals{ideal}"
 
 
 def drawn(found: "Comparison", metric: str, width: int, view: View) -> list[Line]:

@@ -115,6 +115,15 @@ def _empty(view: View, width: int) -> list[Line]:
         return text.wrap(problem, width - 4, "fail")
     if view.checkup is None:
         return [(("This log does not hold the studies' texts.", "dim"),)]
+    if not view.progress.roles and not view.reading:
+        return [
+            (("There is no site here yet.", "title"),),
+            *text.wrap(
+                "Studies are put to the sites of a federation: 'fedtui join CODE' (key 3) joins "
+                "one, 'fedtui init NAME --coordinator' (key 1) begins one.",
+                width - 4,
+            ),
+        ]
     if actions.AGREEMENT not in view.desk.read:
         return [(("Being read.", "dim"),)]
     propose = "n" if view.orders else "'fedtui study propose FILE'"

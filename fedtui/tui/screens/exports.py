@@ -46,7 +46,7 @@ class Exports:
             panels.append(site.events(view, width, max(1, rest)))
             return text.stack(text.fill(panels, height), width, view.glyphs)[:height]
         run = runs[chosen]
-        detail = _detail(run, width - 4, orders=view.orders)
+        detail = _detail(run, width - 4, orders=view.orders, coordinates=view.coordinates)
         self._page = max(1, min(len(runs), height - len(detail) - 4))
         start = max(0, min(chosen - self._page // 2, len(runs) - self._page))
         rows = [
@@ -100,7 +100,7 @@ def _last(run: RunProgress) -> float | None:
     return run.history[-1].metrics.get(run.metric) if run.history else None
 
 
-def _detail(run: RunProgress, width: int, *, orders: bool) -> list[Line]:
+def _detail(run: RunProgress, width: int, *, orders: bool, coordinates: bool) -> list[Line]:
     sent = ", ".join(f"{n} {of_run.plural(kind, n)}" for kind, (n, _) in run.left.items())
     lines = [
         text.line(("study       ", "dim"), f"{run.study}, fingerprint {run.fingerprint[:16]}"),
@@ -109,6 +109,7 @@ def _detail(run: RunProgress, width: int, *, orders: bool) -> list[Line]:
     ]
     if run.cause:
         lines.append(text.line(("outcome     ", "dim"), run.cause))
-    if run.file:
-        lines.append(text.line(("joint model ", "dim"), run.file))
+    if run.state == "COMPLETED":  # a site has heard a path of another host, or none
+        kept = run.file if coordinates else "kept at the coordinator"
+        lines.append(text.line(("joint model ", "dim"), kept))
     return [*lines, (), *text.wrap(_ABOUT if orders else _COMMANDS, width, "dim")]

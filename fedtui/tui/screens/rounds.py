@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fedtui.progress import RunProgress
-from fedtui.tui import actions, text
+from fedtui.tui import actions, chart, text, words
 from fedtui.tui.panels import run as of_run
 from fedtui.tui.panels import site
 from fedtui.tui.text import Line, Panel
@@ -36,8 +36,11 @@ def _column(view: View, run: RunProgress, width: int, height: int) -> list[Line]
     events = max(1, min(8, room // 4))
     measures = of_run.measures(run)
     measure = measures[view.charted % len(measures)]
-    chart = of_run.charted(view, run, measure, width, max(1, room - events))
-    panels = [sites, chart, here, site.events(view, width, events)]
+    if room - events < chart.LEAST:
+        panels = [sites, here, site.events(view, width, max(1, room + 1))]
+        return text.stack(panels, width, view.glyphs)[:height]
+    drawn = of_run.charted(view, run, measure, width, room - events)
+    panels = [sites, drawn, here, site.events(view, width, events)]
     return text.stack(panels, width, view.glyphs)[:height]
 
 
@@ -111,7 +114,7 @@ def _agreement(run: RunProgress) -> list[Line]:
         text.line(("fingerprint ", "dim"), run.fingerprint[:16]),
         text.line(("sites       ", "dim"), ", ".join(run.sites)),
         text.line(("train       ", "dim"), ", ".join(run.train_sites)),
-        text.line(("metric      ", "dim"), run.metric),
+        text.line(("metric      ", "dim"), words.metric(run.metric)),
     ]
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fedtui.tui import actions, text
+from fedtui.tui import actions, text, words
 from fedtui.tui.panels import validated
 from fedtui.tui.text import Line, Panel
 from fedtui.tui.view import View
@@ -40,8 +40,9 @@ class Validation:
             own = [*own[: most - 1], ((told, "dim"),)]
         state = found.outcome or "under way"
         first = Panel("Is joining worth it?", answer, len(answer), right=f"{found.run}, {state}")
+        metric = words.metric(found.metric)
         second = Panel(
-            f"Federated less own model, own test patients: {found.metric}, paired, 95 %",
+            f"Federated less own model, own test patients: {metric}, paired, 95 %",
             own,
             len(own),
         )
