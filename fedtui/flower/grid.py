@@ -97,7 +97,9 @@ class DirectGrid(Grid):
         control: Control,
         bundle: Fab | None = None,
         withdrawn: Callable[[str], bool] = lambda _: False,
+        trainers: int | None = None,
     ) -> None:
+        self._trainers = trainers  # where not all of the study's sites train
         self._withdrawn = withdrawn  # whether a site no longer approves of the study
         self._fleet, self._presence, self._journal = fleet, presence, journal
         self._run, self._quorum, self._control = run, quorum, control
@@ -162,7 +164,8 @@ class DirectGrid(Grid):
             self._send(site, waiting[site])
         crash.point("coordinator.evaluating" if phase == "evaluate" else "coordinator.asked", round)
         self.replies = {}
-        self._asked, self._needed = len(contents), self._quorum.needed(len(contents))
+        of = self._trainers if phase == "train" and self._trainers else self._quorum.minimum_sites
+        self._asked, self._needed = len(contents), self._quorum.needed(len(contents), of=of)
         try:
             self._collect(waiting, began, round, phase)
         finally:  # also where a full disk ends the exchange, to ask anew

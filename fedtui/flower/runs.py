@@ -261,6 +261,7 @@ class Runs:
             control=self._control,
             bundle=interop.bundle() if run.study.interop else None,
             withdrawn=partial(self._agreements.has_withdrawn, run.study),
+            trainers=len(run.train_sites),
         )
         try:
             file, digest = self._course(run).carry_out(grid, resumed=resumed)
