@@ -270,7 +270,7 @@ class Runs:
                 run=run.id, outcome="stopped", cause="an operator stopped it", code=1
             )
         except OperatorError as error:
-            cause = f"{error} {error.remedy}"
+            cause = error.sentences
             return events.RunEnded(run=run.id, outcome="failed", cause=cause, code=error.exit_code)
         except Exception as error:  # the run's boundary: traced in the local log, named here
             sys.excepthook(type(error), error, error.__traceback__)
@@ -324,7 +324,7 @@ class Runs:
         except StoppedError:
             return ended("stopped", "an operator stopped it", 1)
         except OperatorError as error:
-            return ended("failed", f"{error} {error.remedy}", error.exit_code)
+            return ended("failed", error.sentences, error.exit_code)
         except Exception as error:  # the boundary: traced in the local log, named here
             sys.excepthook(type(error), error, error.__traceback__)
             return ended(
