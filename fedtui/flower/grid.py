@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run
 
-from fedtui import events
+from fedtui import errors, events
 from fedtui.errors import QuorumError
 from fedtui.events import Phase
 from fedtui.flower import crash
@@ -106,6 +106,7 @@ class DirectGrid(Grid):
         self._flower_run = fleet.begin_run(bundle)
         self._gone: set[str] = set()
         self._asked = self._needed = 0  # sites, of the exchange under way
+        self._refusals: dict[str, RefusedError] = {}
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
 
@@ -151,6 +152,7 @@ class DirectGrid(Grid):
         Raises:
             StoppedError: an operator stopped the run.
             QuorumError: too few valid answers, or too late.
+            OperatorError: of the kind for which every site refused.
         """
         self._obey()
         self._journal.append(
@@ -163,7 +165,7 @@ class DirectGrid(Grid):
             waiting[site] = _Question(content, kind, began, attached)
             self._send(site, waiting[site])
         crash.point("coordinator.evaluating" if phase == "evaluate" else "coordinator.asked", round)
-        self.replies = {}
+        self.replies, self._refusals = {}, {}
         of = self._trainers if phase == "train" and self._trainers else self._quorum.minimum_sites
         self._asked, self._needed = len(contents), self._quorum.needed(len(contents), of=of)
         try:
@@ -208,11 +210,25 @@ class DirectGrid(Grid):
 
     def _enough(self, round: int, phase: Phase) -> None:
         if len(self.replies) < self._needed:
+            self._unanimous(round, phase)
             raise QuorumError(
                 f"Round {round}, {phase}: {len(self.replies)} of {self._asked} sites gave a "
                 f"valid answer; {self._needed} are needed"
                 + (f", and {', '.join(sorted(self._gone))} left." if self._gone else "."),
                 remedy="Read why above ('fedtui logs'), mend it, and submit the run again.",
+            )
+
+    def _unanimous(self, round: int, phase: Phase) -> None:
+        """Where every site says that it cannot, and why, that is the end's reason and code."""
+        kinds = {refusal.kind for refusal in self._refusals.values()}
+        if len(self._refusals) == self._asked and len(kinds) == 1 and (kind := kinds.pop()):
+            causes = dict.fromkeys(str(self._refusals[site]) for site in sorted(self._refusals))
+            raise errors.from_json(
+                {
+                    "error": kind,
+                    "message": f"Round {round}, {phase}: every site refuses. {' '.join(causes)}",
+                    "remedy": "Then submit the run again.",
+                }
             )
 
     def _answered(self, site: str, question: _Question, round: int, phase: Phase) -> bool:
@@ -227,6 +243,7 @@ class DirectGrid(Grid):
             examples, metrics, body = self.judge(site, message)
         except RefusedError as error:
             self._refused(site, round, phase, error.code, str(error))
+            self._refusals[site] = error
             return True
         total = time.monotonic() - question.asked
         trained = metrics.pop("seconds", 0.0)
