@@ -360,6 +360,16 @@ def test_a_document_changed_on_disk_decides_nothing(authority: Path) -> None:
     assert after["halland"].said == "missing"
 
 
+def test_a_study_of_another_fedtui_hides_no_other(authority: Path) -> None:
+    register, agreed, foreign = Register(authority / "r"), study(), study(id="FOREIGN")
+    register.direct(directory(authority, NODES), authority=(authority / "ca.pem").read_text())
+    object.__setattr__(foreign, "metric", "f1")  # which a later one may know
+    for one in (agreed, foreign):
+        register.add(agreement.propose(one, site="vgr", key=NODES["vgr"], time=NOW))
+
+    assert [entry.study.id for entry in register.entries()] == [agreed.id]
+
+
 # Persons' keys.
 
 
