@@ -32,6 +32,11 @@ def test_help_has_no_stray_backslash_and_no_summary_that_breaks_off(path: str) -
     told = command.get_help(click.Context(command, info_name=path))
 
     assert "\\[" not in told
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            help = getattr(parameter, "help", "")
+            assert help
+            assert " ".join(help.split()) in " ".join(told.split())
     usage, *lines = told.splitlines()
     assert usage.startswith("Usage")
     assert not [line for line in lines if line.rstrip().endswith(("...", "…"))]
@@ -41,7 +46,7 @@ def test_help_has_no_stray_backslash_and_no_summary_that_breaks_off(path: str) -
 def test_required_and_default_are_still_told() -> None:
     told = fedtui("init", "--help").stdout
 
-    assert "[required]" in told
+    assert "NAME  The site's name: a-z, 0-9 and -.  [required]" in told
     assert "[default: 8443]" in told
     assert "FEDTUI_HOME, else ~/.local/state/fedtui" in " ".join(told.split())
 

@@ -17,6 +17,17 @@ R = TypeVar("R")
 # stay in the help.
 typer.core.HAS_RICH = False
 
+_made = typer.core.TyperArgument.__init__
+
+
+def _make(argument: typer.core.TyperArgument, *, help: str | None = None, **others: Any) -> None:
+    """Make an argument that keeps its help: since 8.5 click has one of its own, and empties it."""
+    _made(argument, help=help, **others)
+    argument.help = help
+
+
+typer.core.TyperArgument.__init__ = _make  # type: ignore[assignment, method-assign]
+
 # The commands by what an operator is about to do, in the order in which it is met.
 _TASKS = {
     "First steps": (
