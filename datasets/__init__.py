@@ -1,8 +1,8 @@
 """What a data set is: features with units and ranges, and splits that share no patient.
 
 One module here is one data set, and its file name is its name on screen; ``_underscored``
-modules are parts that several share. A data set offers ``NEEDS_PATH``, ``PARTS`` and ``read``, as
-``Source`` says; ``names`` finds it without importing it.
+modules are parts that several share. A data set offers ``NEEDS_PATH``, ``PARTS``, ``GIVES``,
+``CLASSES`` and ``read``, as ``Source`` says; ``names`` finds it without importing it.
 """
 
 import importlib
@@ -48,6 +48,8 @@ __all__ = [
     "agree",
     "bins",
     "check",
+    "classes",
+    "gives",
     "inspect",
     "load",
     "names",
@@ -73,6 +75,8 @@ class Source(Protocol):
     Attributes:
         NEEDS_PATH: Whether the site must say where its files lie.
         PARTS: What a site can hold; the first is everything.
+        GIVES: What ``Dataset.gives`` can be.
+        CLASSES: How many classes there are; None where a site's files say it.
 
     A module may offer more: ``recognises(path) -> bool``, whether a folder holds its files;
     ``named_parts(path)``, more parts that the files name; ``excluded(path) -> Path | None``, a list
@@ -82,6 +86,8 @@ class Source(Protocol):
 
     NEEDS_PATH: bool
     PARTS: tuple[str, ...]
+    GIVES: tuple[str, ...]
+    CLASSES: int | None
 
     def read(self, *, path: Path | None, part: str, seed: int) -> Dataset:
         """The part, split; ``part`` is one of PARTS, ``path`` is there if NEEDS_PATH."""
@@ -107,6 +113,16 @@ def parts(name: str, path: Path | None = None) -> tuple[str, ...]:
 def needs_path(name: str) -> bool:
     """Whether a site must say where its files of ``name`` lie."""
     return _source(name).NEEDS_PATH
+
+
+def gives(name: str) -> tuple[str, ...]:
+    """What a model must be able to eat, of which a site's files choose: no file is read."""
+    return _source(name).GIVES
+
+
+def classes(name: str) -> int | None:
+    """How many classes ``name`` has; None where only a site's files say it."""
+    return _source(name).CLASSES
 
 
 def opt_outs(

@@ -17,6 +17,8 @@ from datasets._splits import SITES, Division, Rows, divide, numbered
 from datasets._tables import assemble, bundled
 
 NEEDS_PATH = False
+GIVES = ("table",)
+CLASSES = 2
 PARTS = ("all", *SITES)
 
 # Highest plausible values, two to four times the largest that were ever recorded here.

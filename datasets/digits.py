@@ -15,6 +15,8 @@ from datasets._splits import SITES, Division, divide, numbered
 from datasets._tables import assemble, bundled
 
 NEEDS_PATH = False
+GIVES = ("table",)
+CLASSES = 10
 PARTS = ("all", "even", "odd", *SITES)
 
 _FEATURES = tuple(

@@ -14,6 +14,8 @@ from datasets import Dataset, Violation, clinical
 from datasets._schema import parse_schema
 
 NEEDS_PATH = True
+GIVES = ("table",)
+CLASSES = 2
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 PARTS = ("all", *HOSPITALS)
 

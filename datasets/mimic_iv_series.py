@@ -9,9 +9,11 @@ from datasets import Dataset
 from datasets._mimic import build, check, describe, recognises
 from datasets._mimic_sites import PARTS
 
-__all__ = ["NEEDS_PATH", "PARTS", "check", "describe", "read", "recognises"]
+__all__ = ["CLASSES", "GIVES", "NEEDS_PATH", "PARTS", "check", "describe", "read", "recognises"]
 
 NEEDS_PATH = True
+GIVES = ("series",)
+CLASSES = 2
 
 
 def read(*, path: Path | None, part: str, seed: int) -> Dataset:

@@ -6,6 +6,8 @@ from datasets import Dataset
 from datasets._siim import PARTS, build, check, describe, named_parts, recognises
 
 __all__ = [
+    "CLASSES",
+    "GIVES",
     "NEEDS_PATH",
     "PARTS",
     "check",
@@ -16,6 +18,8 @@ __all__ = [
 ]
 
 NEEDS_PATH = True
+GIVES = ("images",)
+CLASSES = 2
 
 
 def read(*, path: Path | None, part: str, seed: int) -> Dataset:

@@ -6,6 +6,8 @@ from datasets import Dataset, Violation, _siim
 from datasets._siim import PARTS, build, describe, named_parts, recognises
 
 __all__ = [
+    "CLASSES",
+    "GIVES",
     "NEEDS_PATH",
     "PARTS",
     "check",
@@ -16,6 +18,8 @@ __all__ = [
 ]
 
 NEEDS_PATH = True
+GIVES = ("table",)
+CLASSES = 2
 
 
 def read(*, path: Path | None, part: str, seed: int) -> Dataset:

@@ -21,6 +21,13 @@ _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 _WORDS = (*(f"(os error {number})" for number in _PASSING), "disk I/O error", "or disk is full")
 
 
+def joined(message: object, remedy: str) -> str:
+    """What happened and what to do as running text, with a full stop between the two."""
+    said = str(message).rstrip()
+    end = "" if not said or said.endswith((".", "!", "?", "…", ":")) else "."
+    return f"{said}{end} {remedy}".strip()
+
+
 class OperatorError(Exception):
     """Something an operator can act on: what happened, what to do, never a traceback.
 
@@ -34,6 +41,11 @@ class OperatorError(Exception):
     def __init__(self, message: str, *, remedy: str) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+    @property
+    def sentences(self) -> str:
+        """What happened and what to do, where there is one line for both."""
+        return joined(self, self.remedy)
 
     def to_json(self) -> dict[str, Any]:
         """The same words for a script: error, message, remedy, exit_code."""

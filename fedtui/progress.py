@@ -16,6 +16,8 @@ SiteState = Literal[
     "WAITING", "PREPARING", "TRAINING", "EVALUATING", "ANSWERED", "REFUSED", "SILENT"
 ]
 RunState = Literal["RUNNING", "PAUSED", "COMPLETED", "FAILED", "STOPPED"]
+# Codes of a link that works, and over which the coordinator does not let this site in.
+BELONGING = ("pending", "suspended", "revoked", "left", "stranger", "forged")
 _KEPT_ALARMS = 20
 _KEPT_EARLY = 100  # a second of a site's own work, before the news of its run arrives
 _BUSY: dict[str, SiteState] = {
@@ -147,6 +149,7 @@ class Progress:
     roles: tuple[str, ...] = ()
     link: bool | None = None
     link_cause: str = ""
+    link_code: str = ""
     address: str = ""
     device: str = ""
     device_memory: int | None = None
@@ -228,8 +231,8 @@ def _in_home(progress: Progress, record: Record) -> Progress:
             return replace(progress, site=site, roles=roles)
         case events.FederationJoined(address=address):
             return replace(progress, address=address)
-        case events.LinkChanged(up=up, cause=cause):
-            return replace(progress, link=up, link_cause=cause)
+        case events.LinkChanged(up=up, cause=cause, code=code):
+            return replace(progress, link=up, link_cause=cause, link_code=code)
         case events.LinkChecked() as event:
             before = progress.findings.get(event.site, {})
             found = {**before, **_found(before, event, record.time)}

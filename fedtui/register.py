@@ -117,11 +117,14 @@ class Register:
         ):
             first.setdefault(body.fingerprint, body)
         found: list[Entry] = []
-        read = {fp: studies.parse(body.study.encode()) for fp, body in first.items()}
+        read: dict[str, Study] = {}
+        for fingerprint, body in first.items():
+            with suppress(TrustError):  # of another fedtui, which takes other studies
+                read[fingerprint] = studies.parse(body.study.encode())
         last = {study.id.lower(): fp for fp, study in read.items()}
         counted: dict[str, int] = {}
-        for fingerprint, body in first.items():
-            study = read[fingerprint]
+        for fingerprint, study in read.items():
+            body = first[fingerprint]
             name = study.id.lower()
             counted[name] = counted.get(name, 0) + 1
             found.append(

@@ -6,7 +6,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -15,12 +15,29 @@ from fedtui.errors import UsageError
 T = TypeVar("T")
 
 
-class _Mistake(ValueError):
+class UnfitError(ValueError):
+    """What a ``__post_init__`` refuses, as "field: what", where it knows better than the rest
+    what to write instead.
+    """
+
+    def __init__(self, what: str, *, remedy: str) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+class Mistake(ValueError):
     """A value that does not fit, and where: the path of keys that leads to it."""
 
     def __init__(self, keys: tuple[str, ...], what: str, remedy: str) -> None:
         super().__init__(what)
         self.keys, self.remedy = keys, remedy
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What ``word`` was probably meant to be, or all that it could be."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
 
 
 def read(path: Path, kind: type[T]) -> T:
@@ -50,7 +67,7 @@ def parse(text: str, kind: type[T], *, name: str) -> T:
         ) from error
     try:
         return from_mapping(document, kind)
-    except _Mistake as mistake:
+    except Mistake as mistake:
         where = f"{name}, line {_line(text, mistake.keys)}, {'.'.join(mistake.keys) or 'top level'}"
         raise UsageError(f"{where}: {mistake}.", remedy=mistake.remedy) from mistake
 
@@ -58,27 +75,35 @@ def parse(text: str, kind: type[T], *, name: str) -> T:
 def from_mapping(document: Mapping[str, Any], kind: type[T], keys: tuple[str, ...] = ()) -> T:
     """``document`` as ``kind``; lists become tuples, tables nested dataclasses."""
     if not isinstance(document, Mapping):
-        raise _Mistake(keys, "a table is wanted here", f"Write [{'.'.join(keys)}].")
+        raise Mistake(keys, "a table is wanted here", f"Write [{'.'.join(keys)}].")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in document:
         if key not in fields:
-            close = difflib.get_close_matches(key, fields, n=1)
-            remedy = f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(fields)}."
-            raise _Mistake((*keys, key), "unknown key", remedy)
+            raise Mistake((*keys, key), "unknown key", suggestion(key, fields))
     for key, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and key not in document:
-            raise _Mistake(keys, f"'{key}' is missing", f"Add {key} = … there.")
-    values = {key: _convert(value, hints[key], (*keys, key)) for key, value in document.items()}
+            raise Mistake(keys, f"'{key}' is missing", f"Add {key} = … there.")
+    values = {}
+    for key, value in document.items():
+        try:
+            values[key] = _convert(value, hints[key], (*keys, key))
+        except Mistake as mistake:
+            *outer, name = mistake.keys
+            if keys or outer != [key] or name not in fields:
+                raise
+            what, remedy = "it belongs at the top of the file", f"Write it above [{key}]."
+            raise Mistake(mistake.keys, what, remedy) from mistake
     try:
         return kind(**values)
     except ValueError as error:  # from the dataclass's own __post_init__, as "field: what"
         name, _, what = str(error).partition(": ")
         place = (*keys, name) if name in fields else keys
-        raise _Mistake(place, what or str(error), "Change the value.") from error
+        remedy = error.remedy if isinstance(error, UnfitError) else "Change the value."
+        raise Mistake(place, what or str(error), remedy) from error
 
 
 def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
@@ -92,15 +117,15 @@ def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
         return from_mapping(value, hint, keys)  # type: ignore[arg-type]
     if origin is dict:
         if not isinstance(value, dict):
-            raise _Mistake(keys, "a table is wanted here", f"Write [{'.'.join(keys)}].")
+            raise Mistake(keys, "a table is wanted here", f"Write [{'.'.join(keys)}].")
         return {k: _convert(v, arguments[1], (*keys, k)) for k, v in value.items()}
     if origin is tuple:
         if not isinstance(value, list):
-            raise _Mistake(keys, "a list is wanted here", f"Write {keys[-1]} = [ … ].")
+            raise Mistake(keys, "a list is wanted here", f"Write {keys[-1]} = [ … ].")
         return tuple(_convert(v, arguments[0], keys) for v in value)
     if origin is typing.Literal:
         if value not in arguments:
-            raise _Mistake(keys, "not one of the choices", f"Choose from {', '.join(arguments)}.")
+            raise Mistake(keys, "not one of the choices", f"Choose from {', '.join(arguments)}.")
         return value
     if hint is Any:
         return value
@@ -110,7 +135,7 @@ def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
         try:
             return Path(value).expanduser()
         except RuntimeError as error:
-            raise _Mistake(keys, "nobody has that name here", "Change the value.") from error
+            raise Mistake(keys, "nobody has that name here", "Change the value.") from error
     if type(value) is not hint:
         wanted = {
             str: "text in quotes",
@@ -118,7 +143,7 @@ def _convert(value: Any, hint: Any, keys: tuple[str, ...]) -> Any:
             float: "a number",
             bool: "true or false",
         }
-        raise _Mistake(keys, f"{wanted.get(hint, hint)} is wanted here", "Change the value.")
+        raise Mistake(keys, f"{wanted.get(hint, hint)} is wanted here", "Change the value.")
     return value
 
 

@@ -339,6 +339,18 @@ def ended_error(home: Home) -> TrustError:
     )
 
 
+def check_name(name: str) -> None:
+    """Refuse what no site can be called.
+
+    Raises:
+        UsageError: it is not of the letters that a name may have.
+    """
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no site name.", remedy="Use 2 to 24 of a-z, 0-9 and -, a letter first."
+        )
+
+
 def check_socket_path(home: Home) -> None:
     """Refuse a home whose socket paths would not fit the operating system's limit.
 

@@ -18,8 +18,16 @@ from typing import Any, Literal
 
 from fedtui import settings
 from fedtui.errors import TrustError, UsageError
+from fedtui.settings import UnfitError, suggestion
 
 PROTOCOL = 1
+# Written out, since what people type is judged where no model is loaded; a test holds them to
+# models._metrics.
+METRICS = ("loss", "accuracy", "balanced_accuracy", "brier")
+TWO_CLASS_METRICS = (
+    "auroc", "auprc", "sensitivity_at_90", "sensitivity_at_95", "calibration_slope",
+    "calibration_error",
+)  # fmt: skip
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,39}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What decides the numbers: a patch elsewhere (screens, security) leaves a study's fingerprint.
@@ -36,7 +44,8 @@ class Quorum:
 
     Attributes:
         minimum_sites: Fewest valid answers a round may go on with, once all have answered, or
-            were refused, or the deadline has passed.
+            were refused, or the deadline has passed. 0, and a study that does not say, is all of
+            the study's sites; the study then holds their number.
         minimum_fraction: The same as a share of the sites that were asked; the larger rules.
         deadline_seconds: How long a phase waits for all; with fewer, ``on_deadline`` decides.
         on_deadline: 'wait' says so and waits on; 'continue' goes on with ``minimum_sites`` or
@@ -45,23 +54,28 @@ class Quorum:
             the next round, down to a quarter, and weighs as much less.
     """
 
-    minimum_sites: int = 1
+    minimum_sites: int = 0
     minimum_fraction: float = 0.0
     deadline_seconds: float = 3600.0
     on_deadline: Literal["wait", "continue", "fail"] = "wait"
     adaptive: bool = False
 
     def __post_init__(self) -> None:
-        if self.minimum_sites < 1:
-            raise ValueError("minimum_sites: at least 1")
+        if self.minimum_sites < 0:
+            raise ValueError("minimum_sites: it must not be negative")
         if self.deadline_seconds <= 0:
             raise ValueError("deadline_seconds: it must be positive")
         if not 0 <= self.minimum_fraction <= 1:
             raise ValueError("minimum_fraction: it must lie between 0 and 1")
 
-    def needed(self, asked: int) -> int:
-        """How many valid answers an exchange with so many sites needs."""
-        return max(self.minimum_sites, math.ceil(self.minimum_fraction * asked - 1e-9))
+    def needed(self, asked: int, *, of: int) -> int:
+        """How many valid answers an exchange needs.
+
+        Args:
+            asked: The sites that are still there to be asked.
+            of: Those that it is for: one where a site trains alone, else the study's.
+        """
+        return max(min(self.minimum_sites, of), math.ceil(self.minimum_fraction * asked - 1e-9))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,8 +177,15 @@ class Study:
             raise ValueError("rounds: at least 1")
         if not self.sites or len(set(self.sites)) != len(self.sites):
             raise ValueError("sites: name each site once, at least one")
+        if not self.quorum.minimum_sites:
+            everybody = dataclasses.replace(self.quorum, minimum_sites=len(self.sites))
+            object.__setattr__(self, "quorum", everybody)
         if self.quorum.minimum_sites > len(self.sites):
             raise ValueError("quorum: minimum_sites is more than there are sites")
+        if self.metric not in (known := (*METRICS, *TWO_CLASS_METRICS)):
+            raise UnfitError(
+                f"metric: there is no '{self.metric}'", remedy=suggestion(self.metric, known)
+            )
         if not 0 <= self.seed < 2**32:
             raise ValueError("seed: it must lie between 0 and 4294967295")
         for key in ("schema", "pretrained"):

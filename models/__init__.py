@@ -34,9 +34,11 @@ __all__ = [
     "configure",
     "load",
     "names",
+    "unfit",
 ]
 
 T = TypeVar("T")
+_FOOD = {"table": "a table", "series": "a series", "images": "images"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +157,20 @@ def load(name: str) -> Model:
             f"model: there is no '{name}'", remedy=f"Choose one of {', '.join(names())}."
         )
     return cast("Model", importlib.import_module(f"models.{name}"))
+
+
+def unfit(model: str, data: str, gives: Iterable[str]) -> str:
+    """Why ``model`` can eat nothing of what data set ``data`` gives, in words; empty if it can.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    eats, gives = load(model).EATS, tuple(gives)
+    eats = (eats,) if isinstance(eats, str) else eats
+    if set(eats) & set(gives):
+        return ""
+    needs, given = (" or ".join(_FOOD.get(kind, kind) for kind in kinds) for kinds in (eats, gives))
+    return f"{model} needs {needs}; {data} gives {given}"
 
 
 def configure(kind: type[T], values: Mapping[str, Any]) -> T:

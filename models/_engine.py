@@ -91,12 +91,8 @@ class Engine:
         secret: int | None = None,
     ) -> None:
         source = models.load(model)
-        eats = (source.EATS,) if isinstance(source.EATS, str) else source.EATS
-        if data.gives not in eats:
-            raise ModelError(
-                f"model: {model} eats a {' or '.join(eats)}, "
-                f"and {data.name} gives a{'n' * (data.gives[:1] in 'aeiou')} {data.gives}"
-            )
+        if why := models.unfit(model, data.name, (data.gives,)):
+            raise ModelError(f"model: {why}")
         classes = len(data.classes)
         if training.class_weights and len(training.class_weights) != classes:
             raise ModelError(f"class_weights: name one for each of the {classes} classes")

@@ -2,16 +2,20 @@
 
     python -m models._probe --names
     python -m models._probe MODEL GIVES [--examples 10000] [--side 128] [--hours 48] [--batch 0]
+        [--study '{"parameters": {}, "training": {}}']
 
 A process for each model, so that each has its own peak of memory. ``fedtui models`` runs it.
 """
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,7 @@ import models
 from models import ModelError, Training
 
 _BATCHES = {"table": 256, "series": 128, "images": 16}
+_LARGE_BATCHES = {**_BATCHES, "images": 64}  # on an accelerator, which 16 images leave idle
 _SECONDS = 0.5  # of steps that are timed, after one that warms up
 _MOST_STEPS = 256
 
@@ -37,6 +42,7 @@ class Cost:
         compile_seconds: Until the first step is done, without a cache.
         step_seconds: Of one step after that, of AdamW.
         memory_bytes: The device's peak; on a CPU that of the whole process.
+        memory_limit_bytes: What the device has; on a CPU the host or the control group.
         round_seconds: One pass over ``examples``.
         examples: As asked for.
     """
@@ -49,6 +55,7 @@ class Cost:
     compile_seconds: float
     step_seconds: float
     memory_bytes: int
+    memory_limit_bytes: int | None
     round_seconds: float
     examples: int
 
@@ -62,11 +69,15 @@ def probe(
     hours: int,
     features: int,
     batch: int = 0,
+    parameters: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> Cost:
     """Takes some seconds; a large network on a CPU up to a minute.
 
     Args:
-        batch: 0 for what is usual with such data.
+        batch: 0 for ``training``'s, else for what is usual with such data.
+        parameters: The model's settings, as a study has them.
+        training: Likewise; AdamW where there are none.
 
     Raises:
         ModelError: there is no such model, or it does not eat that.
@@ -79,9 +90,15 @@ def probe(
     source = models.load(model)
     if (model, gives) not in kinds():
         raise ModelError(f"model: {model} does not eat {gives}")
-    batch = batch or _BATCHES[gives]
-    training = Training(optimizer="adamw", learning_rate=1e-3, batch=batch)
-    functions = program(model, source.Config(), training, features, 1, gives=gives)
+    device = jax.local_devices()[0]
+    usual = (_BATCHES if device.platform == "cpu" else _LARGE_BATCHES)[gives]
+    work = Training(optimizer="adamw", learning_rate=1e-3, batch=usual)
+    if training is not None:
+        work = models.configure(Training, training)
+    work = replace(work, batch=batch or work.batch)
+    batch = work.batch
+    config = models.configure(source.Config, parameters or {})
+    functions = program(model, config, work, features, 1, gives=gives)
     state = functions.begin(functions.initial(np.uint32(0)))
     x, y = jax.device_put(_made(gives, batch, side=side, hours=hours, features=features))
     order = np.tile(np.arange(batch, dtype=np.int32), (_MOST_STEPS, 1))
@@ -98,7 +115,6 @@ def probe(
     compiled, single = took(1), took(1)
     steps = max(1, min(_MOST_STEPS, int(_SECONDS / single)))
     step = min(single, took(steps) / steps)
-    device = jax.local_devices()[0]
     peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
     return Cost(
         model=model,
@@ -109,9 +125,22 @@ def probe(
         compile_seconds=compiled,
         step_seconds=step,
         memory_bytes=peak or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        memory_limit_bytes=_room(device),
         round_seconds=step * -(-examples // batch),
         examples=examples,
     )
+
+
+def _room(device: Any) -> int | None:
+    """What there is of the memory that ``memory_bytes`` measures; None where nobody says it."""
+    if limit := (device.memory_stats() or {}).get("bytes_limit"):
+        return int(limit)
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        group = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return host
+    return min(host, int(group)) if group.isdigit() else host
 
 
 def kinds() -> list[tuple[str, str]]:
@@ -145,14 +174,24 @@ def _main() -> int:
     arguments.add_argument("--hours", type=int, default=48)
     arguments.add_argument("--features", type=int, default=40)
     arguments.add_argument("--batch", type=int, default=0)
+    arguments.add_argument("--study", type=json.loads, default={})
     given = vars(arguments.parse_args())
+    given |= given.pop("study")
     if given.pop("names"):
         answer: Any = kinds()
     else:
         try:
             answer = asdict(probe(**given))
         except ModelError as error:
-            answer = {"error": str(error), "remedy": error.remedy}
+            answer = {"error": "RunError", "message": str(error), "remedy": error.remedy}
+        except (MemoryError, RuntimeError) as error:  # JAX's own is a RuntimeError
+            if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
+                raise
+            answer = {
+                "error": "ResourceError",
+                "message": f"{given['model']} needs more memory than this device has.",
+                "remedy": "Try a smaller --batch, or choose other models with --only.",
+            }
     sys.stdout.write(json.dumps(answer) + "\n")
     return int("error" in answer)
 

@@ -21,7 +21,7 @@ from fedtui.events import Event
 from fedtui.flower import checkpoints
 from fedtui.journal import Journal, Record
 from fedtui.site import Home
-from fedtui.study import Study
+from fedtui.study import Quorum, Study
 
 COORDINATOR = "sahlgrenska"
 SITE = "halland"
@@ -47,6 +47,7 @@ def study(**changes: Any) -> Study:
         "rounds": 2,
         "normalisation": "none",
         "training": {"learning_rate": 0.1, "batch": 32},
+        "quorum": Quorum(minimum_sites=1),  # one site's trouble must not end the others' run
     }
     return Study(**{**terms, **changes})
 

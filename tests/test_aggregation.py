@@ -396,7 +396,7 @@ def test_a_description_of_data_that_is_none_is_refused(
 
 
 def nobody(on_deadline: str) -> Quorum:
-    return Quorum(deadline_seconds=3.0, on_deadline=on_deadline)  # type: ignore[arg-type]
+    return Quorum(minimum_sites=1, deadline_seconds=3.0, on_deadline=on_deadline)  # type: ignore[arg-type]
 
 
 def test_a_run_that_nobody_answers_says_whom_it_waits_for(trio: Federation) -> None:

@@ -195,11 +195,26 @@ def test_a_run_without_one_sites_approval_is_refused_by_name() -> None:
     assert "Bo Berg" in refused.value.remedy
 
 
+def test_all_sites_that_have_not_approved_are_named_and_so_is_what_comes_first() -> None:
+    agreed = study()
+    found = standing(agreed)
+
+    with pytest.raises(TrustError, match=r"lacks the approval of vgr, halland\.") as open_:
+        agreement.require(agreed, found, today=TODAY, starting=True)
+    with pytest.raises(TrustError, match=r"vgr, halland: this version .* not proposed") as unknown:
+        agreement.require(agreed, found, today=TODAY, starting=True, proposed=False)
+
+    assert "Bo Berg (halland)" in open_.value.remedy
+    assert "First 'fedtui study propose FILE'" in unknown.value.remedy
+
+
 def test_an_approval_that_does_not_hold_is_none_and_says_why() -> None:
     agreed = study()
     forged = signed(decision(agreed, "halland"), by="Anna Ek")
 
-    with pytest.raises(TrustError, match=r"halland; one does not hold: .* not that of Bo Berg"):
+    with pytest.raises(
+        TrustError, match=r"halland; one does not hold, halland's: .* not that of Bo Berg"
+    ):
         started(agreed, both(agreed)[0], forged)
 
 
@@ -343,6 +358,16 @@ def test_a_document_changed_on_disk_decides_nothing(authority: Path) -> None:
 
     assert {s.said for s in before.values()} == {"approved"}
     assert after["halland"].said == "missing"
+
+
+def test_a_study_of_another_fedtui_hides_no_other(authority: Path) -> None:
+    register, agreed, foreign = Register(authority / "r"), study(), study(id="FOREIGN")
+    register.direct(directory(authority, NODES), authority=(authority / "ca.pem").read_text())
+    object.__setattr__(foreign, "metric", "f1")  # which a later one may know
+    for one in (agreed, foreign):
+        register.add(agreement.propose(one, site="vgr", key=NODES["vgr"], time=NOW))
+
+    assert [entry.study.id for entry in register.entries()] == [agreed.id]
 
 
 # Persons' keys.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -113,6 +114,7 @@ def test_two_hospitals_by_hand(folder: Path) -> None:
 
     fedtui("up", home=vgr)
     fedtui("up", home=halland)
+    again = fedtui("up", home=halland)
     run = fedtui("run", str(study), home=vgr).stdout.strip()
     watched = fedtui("watch", run, "--plain", home=vgr)
     status = json.loads(fedtui("status", "--json", home=vgr).stdout)
@@ -121,7 +123,13 @@ def test_two_hospitals_by_hand(folder: Path) -> None:
     fedtui("down", home=halland)
     fedtui("down", home=vgr)
 
+    assert again.stdout == "already up: agent\n"
     assert "round 3 ended" in watched.stdout
+    (ended,) = [line for line in watched.stdout.splitlines() if "round 3 ended" in line]
+    assert re.fullmatch(r".* accuracy 0\.\d{4}, loss \d\.\d{4}\.", ended)
+    assert (
+        "brier" in next(e for e in map(json.loads, late) if e["event"] == "RoundEnded")["metrics"]
+    )
     assert status["run"]["state"] == "COMPLETED"
     assert status["run"]["round"] == 3
     assert set(status["coordinator"]["sites"]) == {"sahlgrenska", "halland"}
@@ -267,8 +275,9 @@ def test_ctrl_c_ends_the_demo_without_a_process_port_or_file(folder: Path) -> No
     assert "round" in demo.stdout.readline()
 
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=30)
+    _, told = demo.communicate(timeout=30)
 
+    assert told.index("Starting 2 hospitals…") < told.index("Stopping them…")
     assert demo.returncode == 130
     assert list(folder.iterdir()) == []
     assert living_in(folder) == []

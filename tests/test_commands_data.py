@@ -26,9 +26,14 @@ def test_four_real_hospitals_are_recognised_and_described() -> None:
     told = json.loads(fedtui("data", "inspect", str(heart_disease()), "--json").stdout)
     shown = fedtui("data", "inspect", str(heart_disease())).stdout
 
+    whole = fedtui("data", "inspect", str(heart_disease()), "--all").stdout
     assert (told["name"], told["rows"], told["label_rate"]) == ("heart_disease", 920, 0.553)
     assert "920 rows" in shown
     assert max(map(len, shown.splitlines())) <= 80
+    assert "'?' too few" in " ".join(shown.split())
+    flags = sum(feature["name"].endswith("_missing") for feature in told["features"])
+    assert f"… and {flags} columns that say whether" in shown
+    assert (shown.count("_missing"), whole.count("_missing")) == (0, flags)
 
 
 def test_what_nearly_nobody_has_is_told_from_what_few_lack() -> None:
@@ -67,6 +72,9 @@ def test_what_is_made_up_checks_out_and_the_cache_can_be_purged(tmp_path: Path) 
     purged = json.loads(fedtui("data", "purge", "--json").stdout)
     unknown = fedtui("data", "inspect", str(tmp_path), check=6)
 
+    (mimic,) = [e for e in listed if e["name"] == "mimic_iv"]
+    shown = fedtui("data", "list").stdout
+    assert f", … and {len(mimic['parts']) - 6} more (--json)" in shown
     assert checked["name"] == "clinical"
     assert not any(v["blocks"] for v in checked["violations"])
     assert "mimic_iv" in {entry["name"] for entry in listed}

@@ -57,6 +57,8 @@ def test_every_part_keeps_the_contract(name: str, part: str) -> None:
     data = datasets.load(name, part=part)
 
     assert (data.name, data.part) == (name, part)
+    assert data.gives in datasets.gives(name)
+    assert len(data.classes) == datasets.classes(name)
     assert data.schema_hash == datasets.load(name).schema_hash
     for split in (data.train, data.validation, data.test):
         assert split.x.shape == split.mask.shape == (len(split), len(data.features))

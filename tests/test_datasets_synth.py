@@ -41,6 +41,17 @@ def test_a_made_up_table_loads_and_is_learned_to_its_limit(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", _synth.KINDS)
+def test_what_a_set_says_of_itself_is_what_its_files_give(tmp_path: Path, kind: str) -> None:
+    small = {"size": 32} if kind == "siim_isic" else {}
+    _synth.write(kind, tmp_path / "made", rows=300, seed=1, **small)
+
+    for name in datasets.recognise(tmp_path / "made"):
+        data = datasets.load(name, path=tmp_path / "made")
+        assert data.gives in datasets.gives(name)
+        assert datasets.classes(name) in (len(data.classes), None)
+
+
+@pytest.mark.parametrize("kind", _synth.KINDS)
 def test_a_seed_decides_every_byte(tmp_path: Path, kind: str) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         small = {"size": 32} if kind == "siim_isic" else {}

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedtui import events, invitations, keys, operations, processes, roster, site
+from fedtui import checks, events, invitations, keys, operations, processes, roster, site
 from fedtui.errors import BusyError, NetworkError, OperatorError, TrustError, UsageError
 from fedtui.flower.link import Link
 from fedtui.invitations import Claim, Invitation
@@ -70,6 +70,30 @@ def post(client: httpx.Client, claim: Claim) -> httpx.Response:
         if answer.status_code != 429:
             return answer
         time.sleep(float(answer.headers["retry-after"]) / 2)
+
+
+def test_a_site_that_waits_for_confirmation_is_called_pending_at_both_ends(
+    place: Federation, names: Iterator[str]
+) -> None:
+    name = next(names)
+    home = home_for(place, name)
+    operations.claim(home, code_for(place, name))
+    operations.up(home)
+    fed.until(home, lambda e: isinstance(e, events.LinkChanged) and e.code == "pending")
+
+    health, found = operations.health(home), checks.run(home=home)
+    with pytest.raises(UsageError) as refused:
+        operations.run(place.coordinator, fed.study(sites=(name, "nobody")))
+    operations.down(home)
+    operations.decline(place.coordinator, name)
+
+    assert health is not None
+    assert (health.exit_code, checks.exit_code(found)) == (5, 5)
+    assert "has not confirmed this site" in str(health)
+    assert {f.check for f in found if f.blocks} == {"identity"}
+    assert {f.code for f in found if f.check == "agent"} == {"agent-not-let-in"}
+    assert f"{name} is pending: fedtui sites --confirm {name};" in str(refused.value)
+    assert "nobody is not on this coordinator's roster: fedtui invite nobody." in str(refused.value)
 
 
 def test_a_code_two_commands_and_six_words_enrol_a_site(

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,12 +68,126 @@ def test_a_probe_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.exit_code == 8
 
 
-def test_the_largest_that_is_quick_enough_is_recommended() -> None:
-    costs = [
-        {"model": name, "gives": "table", "round_seconds": seconds}
-        for name, seconds in (("a", 1.0), ("b", 50.0), ("c", 70.0))
+def cost(model: str, parameters: int, seconds: float, gigabytes: float) -> dict[str, object]:
+    return {
+        "model": model,
+        "gives": "table",
+        "parameters": parameters,
+        "round_seconds": seconds,
+        "memory_bytes": int(gigabytes * 1e9),
+        "memory_limit_bytes": 8 * 10**9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "largest"),
+    [
+        (60, "wide"),  # of the two with most parameters that fit, the quicker one
+        (10, "small"),  # 'slow' takes 12 s, though it has fewer parameters than 'wide'
+        (0.5, None),
+        (10**6, "wide"),  # 'huge' needs more memory than there is, however much time
+    ],
+)
+def test_the_largest_that_fits_time_and_memory_is_named(
+    seconds: float, largest: str | None
+) -> None:
+    found = [
+        cost("small", 100, 1.0, 0.5),
+        cost("deep", 9000, 50.0, 1.0),
+        cost("wide", 9000, 20.0, 1.0),
+        cost("slow", 500, 12.0, 1.0),
+        cost("huge", 10**6, 30.0, 9.0),
+        {"model": "broken", "gives": "table", "failed": {"message": "no"}},
     ]
 
-    assert command._recommended(costs, "table", 60) == "b"
-    assert command._recommended(costs, "table", 0.5) is None
-    assert command._recommended(costs, "images", 60) is None
+    assert command._largest(found, "table", seconds) == largest
+    assert command._largest(found, "images", seconds) is None
+
+
+@pytest.fixture
+def one_fails(tmp_path: Path) -> Path:
+    """A Python that dies, or never ends, where it is to measure the MLP."""
+    script = tmp_path / "python"
+    script.write_text(
+        '#!/bin/sh\ncase "$*" in *" mlp table "*) eval "$DEATH";; esac\n'
+        f'exec "{sys.executable}" "$@"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def start(python: Path, death: str, *words: str) -> subprocess.Popen[str]:
+    code = f"import sys; sys.executable = {str(python)!r}; from fedtui.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "models", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"DEATH": death},
+    )
+
+
+def test_one_that_fails_hides_no_other_and_ends_with_8(one_fails: Path) -> None:
+    words = ("--only", "logistic", "--only", "mlp", "--only", "transformer", "--hours", "4")
+
+    plain = start(one_fails, "kill -9 $$", *words)
+    out, err = plain.communicate(timeout=120)
+    told = start(one_fails, "kill -9 $$", *words, "--json")
+    document = json.loads(told.communicate(timeout=120)[0])
+
+    assert (plain.returncode, told.returncode) == (8, 8)
+    assert [line.split()[0] for line in out.splitlines()[1:5]] == [
+        "logistic", "mlp", "transformer", "transformer"
+    ]  # fmt: skip
+    assert "failed: mlp ended without an answer" in out
+    assert "minutes" in err
+    assert [m["model"] for m in document["models"] if "failed" in m] == ["mlp"]
+    assert document["models"][1]["failed"]["exit_code"] == 8
+    assert document["recommended"]["table"] == "transformer"
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_what_is_known_when_it_is_interrupted_is_kept(one_fails: Path, json_: bool) -> None:
+    words = ("--only", "logistic", "--only", "mlp", *(("--json",) if json_ else ()))
+    process = start(one_fails, "exec sleep 100", *words)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("mlp"):
+            break
+
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    if json_:
+        document = json.loads(out)
+        assert document["interrupted"] is True
+        assert [m["model"] for m in document["models"]] == ["logistic"]
+    else:
+        assert out.splitlines()[1].startswith("logistic")
+        assert "table: logistic is the largest" in out
+
+
+def test_too_little_memory_is_named() -> None:
+    told = run("--only", "logistic", "--features", "10000000", "--batch", "10000000", "--json")
+
+    (failed,) = (m["failed"] for m in json.loads(told.stdout)["models"])
+    assert told.returncode == 8
+    assert failed["error"] == "ResourceError"
+    assert "logistic needs more memory than this device has" in failed["message"]
+
+
+def test_a_studys_own_model_is_measured_as_it_says(tmp_path: Path) -> None:
+    file = tmp_path / "study.toml"
+    file.write_text(
+        'id = "own"\npurpose = "p"\nsites = ["a"]\ndata = "digits"\nmodel = "mlp"\nrounds = 1\n'
+        "[parameters]\nhidden = [3]\n[training]\nbatch = 50\n"
+    )
+
+    told = run("--study", str(file), "--features", "4", "--examples", "100", "--json")
+
+    (cost,) = json.loads(told.stdout)["models"]
+    assert cost["parameters"] == 4 * 3 + 3 + 3 + 1
+    assert (cost["model"], cost["batch"]) == ("mlp", 50)
+    assert cost["round_seconds"] == pytest.approx(2 * cost["step_seconds"])

@@ -390,5 +390,5 @@ def test_training_that_diverges_is_said_with_a_remedy() -> None:
 
 
 def test_a_model_refuses_data_that_it_cannot_eat() -> None:
-    with pytest.raises(ModelError, match="logistic eats a table, and made gives a picture"):
+    with pytest.raises(ModelError, match="logistic needs a table; made gives picture"):
         engine(replace(made(20), gives="picture"))

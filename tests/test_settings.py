@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from fedtui.errors import TrustError, UsageError
 from fedtui.settings import parse
 from fedtui.site import Home, Site
 from fedtui.study import Study
+from models import _metrics
 
 STUDY = """\
 id = "sepsis"
@@ -74,12 +76,22 @@ def test_a_sound_site_is_read() -> None:
         ('sites = ["vgr", "halland"]', "sites = [1, 2]", 3, "sites", "Change"),
         ('sites = ["vgr", "halland"]', "sites = []", 3, "sites", "Change"),
         ("minimum_sites = 2", "minimum_site = 2", 15, "quorum.minimum_site", "'minimum_sites'"),
-        ("minimum_sites = 2", "minimum_sites = 0", 15, "quorum.minimum_sites", "Change"),
+        ("minimum_sites = 2", "minimum_sites = -1", 15, "quorum.minimum_sites", "Change"),
         ("minimum_sites = 2", "minimum_sites = 3", 14, "quorum", "Change"),
         ("minimum_sites = 2", 'on_deadline = "hope"', 15, "quorum.on_deadline", "wait"),
         ("minimum_sites = 2", "deadline_seconds = 0", 15, "quorum.deadline_seconds", "Change"),
         ("[quorum]", "[[quorum]]", 14, "quorum", "[quorum]"),
         ("rounds = 5", "rounds = 5\nseed = -1", 7, "seed", "Change"),
+        (
+            "rounds = 5",
+            'rounds = 5\nmetric = "aurocc"',
+            7,
+            "metric: there is no 'aurocc'",
+            "'auroc'",
+        ),
+        ("rounds = 5", 'rounds = 5\nmetric = "f1"', 7, "metric: there is no 'f1'", "brier, auroc"),
+        ("[training]", '[aggregation]\nstrategy = "fedsgd"', 12, "at the top", "above [agg"),
+        ("minimum_sites = 2", "rounds = 2", 15, "quorum.rounds: it belongs at the top", "above"),
         ("rounds = 5", "rounds = 5\nrounds = 6", 7, "line 7", "Mend"),
     ],
 )
@@ -195,11 +207,32 @@ def test_the_fingerprint_does_not_depend_on_how_the_file_is_written() -> None:
     assert study.fingerprint(agreed) == study.fingerprint(same)
 
 
+@pytest.mark.parametrize(("classes", "names"), [(2, study.TWO_CLASS_METRICS), (3, ())])
+def test_a_study_may_show_whatever_is_measured(classes: int, names: tuple[str, ...]) -> None:
+    logs = np.log(np.full((6, classes), 1 / classes, dtype=np.float32))
+
+    measured = _metrics.measure(np.arange(6, dtype=np.int32) % classes, logs)
+
+    assert (*study.METRICS, *names) == tuple(measured)
+
+
+def test_a_study_that_does_not_say_needs_all_of_its_sites() -> None:
+    silent = parse(STUDY.replace("minimum_sites = 2", ""), Study, name="s")
+    patient = parse(STUDY.replace("minimum_sites = 2", "deadline_seconds = 60"), Study, name="s")
+    said = parse(STUDY, Study, name="s")
+
+    assert silent.quorum.minimum_sites == patient.quorum.minimum_sites == 2
+    assert study.fingerprint(silent) == study.fingerprint(said)
+    assert silent.quorum.needed(2, of=2) == silent.quorum.needed(1, of=2) == 2
+    assert silent.quorum.needed(1, of=1) == 1  # only one of them trains, as was ordered
+
+
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Study)])
 def test_every_field_of_a_study_changes_its_fingerprint(field: str) -> None:
     agreed = parse(STUDY, Study, name="s")
     value = getattr(agreed, field)
     other: Any = {
+        "metric": "brier",
         "normalisation": "none",
         "imputation": "median",
         "clipping": 5.0,

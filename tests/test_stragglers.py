@@ -71,7 +71,7 @@ def train_of(made: Federation, run: str, site: str) -> dict[int, events.AnswerRe
 def test_a_site_that_is_late_is_left_out_by_name_and_takes_part_in_the_next_round(
     trio: Federation,
 ) -> None:
-    quorum = Quorum(deadline_seconds=DEADLINE_SECONDS, on_deadline="continue")
+    quorum = Quorum(minimum_sites=1, deadline_seconds=DEADLINE_SECONDS, on_deadline="continue")
     pid = trainer_of(trio.homes[SITE])
     run = trio.start(fed.study(rounds=20, quorum=quorum))
     until(trio.coordinator, lambda e: isinstance(e, events.RoundEnded) and e.run == run)
@@ -95,7 +95,9 @@ def test_a_site_that_is_late_is_left_out_by_name_and_takes_part_in_the_next_roun
 def test_fewer_than_the_fraction_that_a_study_wants_end_it_at_the_deadline(
     trio: Federation,
 ) -> None:
-    quorum = Quorum(minimum_fraction=0.6, deadline_seconds=3.0, on_deadline="continue")
+    quorum = Quorum(
+        minimum_sites=1, minimum_fraction=0.6, deadline_seconds=3.0, on_deadline="continue"
+    )
 
     ended = trio.run(fed.study(sites=(SITE, STRANGE), rounds=1, quorum=quorum))
 

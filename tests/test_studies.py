@@ -241,8 +241,9 @@ def test_an_approval_that_another_thread_took_over_meanwhile_counts(
 def test_an_approval_is_of_one_version_only(pair: Federation, trained: tuple[Study, str]) -> None:
     changed = dataclasses.replace(trained[0], rounds=3)
 
-    with pytest.raises(TrustError, match="lacks the approval"):
+    with pytest.raises(TrustError, match=r"lacks the approval .* was not proposed") as refused:
         pair.start(changed)
+    assert "study propose" in refused.value.remedy
 
     assert "lacks the approval" in refusal(pair.site, changed)
     check(pair.site, trained[0])
@@ -334,7 +335,8 @@ def test_data_that_do_not_fit_are_not_approved(pair: Federation) -> None:
 def test_data_with_another_schema_than_agreed_are_not_trained_on(pair: Federation) -> None:
     ended = pair.run(fed.study(schema="0" * 64))
 
-    assert (ended.outcome, ended.code) == ("failed", 9)
+    assert (ended.outcome, ended.code) == ("failed", 6)  # as all sites say, and no quorum's
+    assert "every site refuses. The data of" in ended.cause
     causes = [e.cause for _, e in records(pair.site, events.WorkFailed, run=ended.run)]
     assert causes
     assert all("have schema" in cause for cause in causes)

@@ -195,6 +195,9 @@ def test_a_site_spends_no_more_than_its_own_limit(
         ({"aggregation": {"rate": 1.0}}, "rate"),
         ({"strategy": "fedadam", "aggregation": {"rate": -1.0}}, "rate"),
         ({"strategy": "fedprox"}, "proximal"),
+        ({"model": "resnet18"}, "resnet18 needs images; digits gives a table."),
+        ({"model": "gru"}, "gru needs a series; digits gives a table."),
+        ({"metric": "auroc"}, "auroc, is of two classes, and digits has 10"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named_before_the_run(
@@ -204,6 +207,13 @@ def test_a_setting_that_does_not_fit_is_named_before_the_run(
         trio.start(fed.study(**changes))
 
     assert word in str(refused.value)
+
+
+def test_where_every_site_refuses_alike_that_is_how_the_run_ends(trio: Federation) -> None:
+    ended = trio.run(fed.study(data="breast_cancer", model="logistic"))
+
+    assert (ended.outcome, ended.code) == ("failed", 6)
+    assert "every site refuses. This site offers no data set 'breast_cancer'. Add [" in ended.cause
 
 
 def test_pretrained_weights_are_the_studys_or_none(tmp_path: Path, trio: Federation) -> None:

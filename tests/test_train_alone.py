@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -100,8 +101,19 @@ def test_one_that_is_killed_goes_on_and_ends_with_the_same_bits(home: Home, tmp_
     operations.create(other, "halland", sources={"breast_cancer": {"part": "all"}})
     whole = operations.train_alone(other, str(file), on_news=lambda _: None)
 
+    assert re.fullmatch(r"round 2 of 6: auroc 0\.\d{4}, loss \d\.\d{4}", line.strip())
     assert again["resumed"] >= 2
     assert again["sha256"] == whole["sha256"]
+
+
+def test_a_model_that_cannot_eat_the_data_is_a_mistake_in_the_study(
+    home: Home, tmp_path: Path
+) -> None:
+    file = study(tmp_path, 1)
+    file.write_text(file.read_text().replace('"logistic"', '"resnet18"'))
+
+    with pytest.raises(UsageError, match=r"^resnet18 needs images; breast_cancer gives a table\.$"):
+        operations.train_alone(home, str(file), on_news=lambda _: None)
 
 
 def test_data_that_are_not_offered_are_named(tmp_path: Path) -> None:

@@ -132,7 +132,13 @@ def state(study: Study, found: Mapping[str, Standing], *, today: date) -> State:
 
 
 def require(
-    study: Study, found: Mapping[str, Standing], *, today: date, starting: bool, site: str = ""
+    study: Study,
+    found: Mapping[str, Standing],
+    *,
+    today: date,
+    starting: bool,
+    site: str = "",
+    proposed: bool = True,
 ) -> None:
     """Let a run of ``study`` start, or go on, only if its sites agreed to it.
 
@@ -140,9 +146,10 @@ def require(
         starting: A start needs every site. A run under way goes on without a site that has
             withdrawn, or declined after all, as the quorum that all agreed on allows.
         site: Who asks; its own refusal ends its part whatever the quorum.
+        proposed: Whether anybody put it to the sites.
 
     Raises:
-        TrustError: it expired, or naming the site whose approval is not there.
+        TrustError: it expired, or naming the sites whose approval is not there.
     """
     if study.expired(today):
         raise TrustError(
@@ -166,11 +173,18 @@ def require(
         raise TrustError(
             f"{reasons}.", remedy="Talk to that site; it can approve again, or the others go on."
         )
-    for name, standing in found.items():
-        if standing.said == "missing":
-            why = f"; one does not hold: {standing.refused}" if standing.refused else ""
+    if missing := [name for name, standing in found.items() if standing.said == "missing"]:
+        lacking = f"Study {study.id} lacks the approval of {', '.join(missing)}"
+        if not proposed:
             raise TrustError(
-                f"Study {study.id} lacks the approval of {name}{why}.",
-                remedy=f"Ask {study.approvers.get(name, name)} for 'fedtui study approve "
-                f"{study.id}' there.",
+                f"{lacking}: this version of it was not proposed.",
+                remedy="First 'fedtui study propose FILE'; then its sites can approve it.",
             )
+        flaws = [f"{name}'s: {found[name].refused}" for name in missing if found[name].refused]
+        if flaws:
+            lacking += f"; one does not hold, {'; '.join(flaws)}"
+        people = ", ".join(f"{study.approvers.get(name, name)} ({name})" for name in missing)
+        raise TrustError(
+            f"{lacking}.",
+            remedy=f"Ask {people} for 'fedtui study approve {study.id}' there.",
+        )

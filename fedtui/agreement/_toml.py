@@ -42,7 +42,7 @@ _MEANING = {
     "privacy": "Record-level privacy: epsilon (or noise), clip, delta; an empty table for none. "
     "It covers the updates, not round 0, metrics, or the choice of model.",
     "aggregation": "The strategy's settings; empty for the published ones.",
-    "quorum": "When a round may go on without everybody.",
+    "quorum": "When a round may go on without everybody; minimum_sites left out is all sites.",
     "validation": "How the joint model is judged once a run is over.",
 }
 _WIDTH = 90  # characters

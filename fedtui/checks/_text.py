@@ -4,17 +4,31 @@ import textwrap
 
 from fedtui.checks import Finding, State
 
+_FOLDED = ("no-target", "not-deep")  # of these a reason says it for all
 _WIDTH = 78  # columns beside the indentation of an 80 column terminal
 
 
 def text(findings: list[Finding], *, tickets: bool = False, verbose: bool = False) -> str:
     """A line a finding; what is not well says what it means, what to do and what to ask for.
 
+    What was not looked at for one and the same reason is one line.
+
     Args:
         tickets: Add the text for the network team under each network fault.
         verbose: Also explain what is well, with thresholds.
     """
-    return "\n".join(part for f in findings for part in _lines(f, tickets, verbose))
+    folded: dict[str, list[Finding]] = {}
+    lines: list[str] = []
+    for finding in findings:
+        if finding.code in _FOLDED and not verbose:
+            folded.setdefault(finding.code, []).append(finding)
+        else:
+            lines += _lines(finding, tickets, verbose)
+    for code, same in folded.items():
+        count = f"{len(same)} checks" if len(same) > 1 else same[0].check
+        lines.append(f"{same[0].state:<7} {count:<12} {code:<22} {same[0].meaning}".rstrip())
+        lines += _block("do", same[0].remedy)
+    return "\n".join(lines)
 
 
 def changes(findings: list[Finding]) -> str:

@@ -9,6 +9,7 @@ from fedtui.checks._inquiry import Inquiry
 from fedtui.checks._told import last
 from fedtui.errors import OperatorError
 from fedtui.events import WorkAnswered
+from fedtui.progress import BELONGING
 from fedtui.site import Home
 
 NEEDS: tuple[str, ...] = ()
@@ -61,6 +62,16 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
             threshold=_LIMIT,
             meaning="The agent has not attached yet.",
             remedy="Check again in a few seconds.",
+        )
+    elif link in BELONGING:
+        yield Finding(
+            state=State.WARN,
+            code="agent-not-let-in",
+            measured=measured,
+            threshold=_LIMIT,
+            meaning=f"The agent reaches the coordinator, which does not let this site in: {link}. "
+            "It keeps trying by itself.",
+            remedy="The finding 'identity' says why; the network is well.",
         )
     else:
         yield Finding(

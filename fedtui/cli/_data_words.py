@@ -1,9 +1,15 @@
 """What ``fedtui data`` prints: violations, counts and histograms in 80 columns, and no value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _BARS = " .:-=+*#"
+LEGEND = (
+    "  last column: how often values lie in ten steps from the 5th to the 95th\n"
+    "  percentile (no and yes: two); ' ' is never, '#' most often, '?' too few"
+)
+_FLAGS = ("_missing", "_measured")
+_MOST_PARTS = 6
 
 
 def lines(found: list[Any]) -> Iterator[str]:
@@ -47,6 +53,17 @@ def beside(told: dict[str, Any]) -> Iterator[str]:
         yield f"{few(told['duplicates_removed']):>9} duplicates removed"
     for site, count in told.get("sites", {}).items():
         yield f"{few(count):>9} images acquired by {site}"
+
+
+def first(parts: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = len(parts) - _MOST_PARTS
+    return ", ".join(parts[:_MOST_PARTS]) + (f", … and {more} more (--json)" if more > 0 else "")
+
+
+def is_flag(feature: dict[str, Any]) -> bool:
+    """Whether the column only says that another one was measured, or was not."""
+    return str(feature["name"]).endswith(_FLAGS)
 
 
 def few(value: float | None) -> str:

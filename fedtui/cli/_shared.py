@@ -6,15 +6,86 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
+import click
 import typer
+import typer.core
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-app = typer.Typer(
+# Typer escapes '[' for Rich wherever Rich is installed, and without Rich's markup the backslashes
+# stay in the help.
+typer.core.HAS_RICH = False
+
+_made = typer.core.TyperArgument.__init__
+
+
+def _make(argument: typer.core.TyperArgument, *, help: str | None = None, **others: Any) -> None:
+    """Make an argument that keeps its help: since 8.5 click has one of its own, and empties it."""
+    _made(argument, help=help, **others)
+    argument.help = help
+
+
+typer.core.TyperArgument.__init__ = _make  # type: ignore[assignment, method-assign]
+
+# The commands by what an operator is about to do, in the order in which it is met.
+_TASKS = {
+    "First steps": (
+        "guide", "demo", "init", "invite", "join", "sites", "up", "down", "status", "check",
+    ),
+    "Data and models": ("data", "models", "train", "audit"),
+    "Studies": ("study",),
+    "Runs": (
+        "run", "watch", "runs", "pause", "resume", "stop", "validate", "compare", "report",
+    ),
+    "Records": ("logs", "export", "verify", "replay"),
+    "Upkeep": ("service", "keys", "backup", "restore", "bundle", "leave"),
+}  # fmt: skip
+_LONGEST = 400  # characters of a summary, which may go over several lines
+
+
+class Group(typer.core.TyperGroup):
+    """Commands under one name, each with its whole first sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One list; click would cut what does not fit a line."""
+        self._write("Commands", self.list_commands(ctx), formatter)
+
+    def _write(self, title: str, names: Any, formatter: click.HelpFormatter) -> None:
+        found = [(name, self.commands[name]) for name in names if name in self.commands]
+        rows = [(name, c.get_short_help_str(_LONGEST)) for name, c in found if not c.hidden]
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Tasks(Group):
+    """The command itself, whose help is sorted by task."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A list a task."""
+        del ctx
+        for title, names in _TASKS.items():
+            self._write(title, names, formatter)
+        sorted_in = {name for names in _TASKS.values() for name in names}
+        self._write("Others", [n for n in self.commands if n not in sorted_in], formatter)
+
+
+def group(help: str, *, cls: type[Group] = Group, **options: Any) -> typer.Typer:
+    """A name with commands under it."""
+    return typer.Typer(
+        help=help,
+        cls=cls,
+        rich_markup_mode=None,  # Rich help costs three times typer's own import
+        suggest_commands=False,  # click does, and once is enough
+        **options,
+    )
+
+
+app = group(
+    "The operator's console for a federation of hospitals.",
+    cls=Tasks,
     name="fedtui",
-    help="The operator's console for a federation of hospitals.",
-    rich_markup_mode=None,  # Rich help costs three times typer's own import
     pretty_exceptions_enable=False,
     add_completion=False,
     invoke_without_command=True,
@@ -23,7 +94,10 @@ app = typer.Typer(
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        "--home", metavar="DIR", help="The site's home; default FEDTUI_HOME.", show_default=False
+        "--home",
+        metavar="DIR",
+        help="The site's home; default FEDTUI_HOME, else ~/.local/state/fedtui.",
+        show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
@@ -61,6 +135,26 @@ def home_of(home: Path | None) -> Any:
     from fedtui import site
 
     return site.Home((home or site.default_home()).expanduser().absolute())
+
+
+def at(home: Path | None) -> str:
+    """What a next command needs to mean the same home: the flag, if it was given here."""
+    import shlex
+
+    return f" --home {shlex.quote(str(home))}" if home is not None else ""
+
+
+def there(path: Path) -> Path:
+    """``path``, if there is anything at it: a slip of the finger is named as one.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    from fedtui.errors import UsageError
+
+    if not path.exists():
+        raise UsageError(f"There is no {path}.", remedy="Check the path.")
+    return path
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from fedtui import events, journal, processes
 from fedtui.errors import UsageError
@@ -35,7 +36,8 @@ def watch(home: Home, run: str, *, json_: bool) -> int:
             record.event, _SURROUNDINGS
         ):
             continue
-        print(line(record, json_=json_), flush=True)  # noqa: T201 - results go to stdout
+        told = record if json_ else _briefly(record, event.metric)
+        print(line(told, json_=json_), flush=True)  # noqa: T201 - results go to stdout
         if isinstance(record.event, events.RunEnded) and record.event.run == event.run:
             return record.event.code
     return 0
@@ -64,6 +66,15 @@ def line(record: Record, *, json_: bool) -> str:
         return json.dumps(record.line, ensure_ascii=False)
     clock = journal.iso(record.time)[11:19]
     return f"{clock} {record.event.level:<5} {record.event.sentence}"
+
+
+def _briefly(record: Record, metric: str) -> Record:
+    """A round's end with the study's metric and the loss, of all that is measured."""
+    event = record.event
+    if not isinstance(event, events.RoundEnded):
+        return record
+    shown = {name: event.metrics[name] for name in (metric, "loss") if name in event.metrics}
+    return replace(record, event=replace(event, metrics=shown))
 
 
 def _start(book: Journal, run: str) -> Record:

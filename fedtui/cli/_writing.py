@@ -89,8 +89,10 @@ def written(
             say(f"The schema stays open: {error}")
     try:
         made = settings.from_mapping(document, Study)
-    except ValueError as error:
-        raise UsageError(f"This is no study: {error}.", remedy="Change the answer.") from error
+    except settings.Mistake as error:
+        raise UsageError(
+            f"This is no study: {'.'.join(error.keys)}: {error}.", remedy=error.remedy
+        ) from error
     file.write_text(agreement.to_toml(made), encoding="utf-8")
     return made
 

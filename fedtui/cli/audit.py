@@ -13,6 +13,7 @@ from fedtui.cli._shared import (
     JsonOption,
     RunArgument,
     app,
+    group,
     home_of,
     named,
     print_json,
@@ -22,7 +23,7 @@ from fedtui.cli._shared import (
 if TYPE_CHECKING:
     from fedtui.events import LeakageAudited, LeakageOverridden
 
-_audit = typer.Typer(help="Check a model before it leaves this site.", rich_markup_mode=None)
+_audit = group("Check a model before it leaves this site, and what has left.")
 app.add_typer(_audit, name="audit")
 _audit.command()(access)
 _audit.command()(released)
@@ -43,7 +44,8 @@ def leakage(
         typer.Option(
             "--object",
             metavar="global|local|alone",
-            help="The joint model, this site's last update of it, or what it trained alone.",
+            help="Which model to attack: 'global' is the joint one, 'local' this site's last "
+            "update of it, 'alone' the one that this site trained by itself.",
         ),
     ] = "global",
     override: Annotated[

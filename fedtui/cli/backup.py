@@ -25,9 +25,10 @@ def backup(
 
     from fedtui import operations
 
-    done = operations.backup(
-        home_of(home), to, passphrase(passphrase_file, twice=True), with_runs=with_runs
-    )
+    place = home_of(home)
+    operations.backup_target(place, to)
+    secret = passphrase(passphrase_file, twice=True)
+    done = operations.backup(place, to, secret, with_runs=with_runs)
     if json_:
         print_json({"schema": 1, **asdict(done)})
         return

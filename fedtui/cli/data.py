@@ -8,9 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli import _data_words as words
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import (
+    HomeOption,
+    JsonOption,
+    app,
+    group,
+    home_of,
+    named,
+    print_json,
+    say,
+    there,
+)
 
-data = typer.Typer(help="Look at this site's data; nothing is sent.", rich_markup_mode=None)
+data = group("Look at this site's data; nothing is sent.")
 app.add_typer(data, name="data")
 
 PathArgument = Annotated[Path, typer.Argument(help="The folder or file, as downloaded.")]
@@ -38,7 +48,7 @@ def list_(json_: JsonOption = False) -> None:
         return
     for entry in found:
         needs = "needs a path" if entry["needs_path"] else "bundled"
-        typer.echo(f"{entry['name']:<22}{needs:<14}{', '.join(entry['parts'][:6])}")
+        typer.echo(f"{entry['name']:<22}{needs:<14}{words.first(entry['parts'])}")
 
 
 @data.command()
@@ -48,11 +58,15 @@ def inspect(
     name: NameOption = "",
     part: PartOption = "all",
     excluded: ExcludedOption = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also the columns that say whether another was measured.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Rows, patients, label rate, missing values and histograms; small counts stay hidden."""
     import datasets
 
+    there(path)
     with _translated():
         told = datasets.inspect(name or _recognised(path), path=path, part=part, excluded=excluded)
     if json_:
@@ -63,11 +77,15 @@ def inspect(
     typer.echo(f"label rate {told['label_rate']}, schema {told['schema_hash'][:12]}")
     for line in words.beside(told):
         typer.echo(f"  {line}")
-    for feature in told["features"]:
+    shown = [f for f in told["features"] if all_ or not words.is_flag(f)]
+    typer.echo(words.LEGEND)
+    for feature in shown:
         typer.echo(
             f"  {feature['name'][:34]:<35}{feature['unit'][:12]:<13}"
             f"{words.missing(feature):>10} missing  {words.histogram(feature)}"
         )
+    if folded := len(told["features"]) - len(shown):
+        typer.echo(f"  … and {folded} columns that say whether another was measured (--all)")
 
 
 @data.command()
@@ -81,13 +99,24 @@ def check(
     part: PartOption = "all",
     excluded: ExcludedOption = None,
     key: Annotated[
-        Path | None, typer.Option(help="A secret that two hospitals share, for the next two.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A secret of 16 bytes or more that two hospitals share."),
     ] = None,
     seal: Annotated[
-        Path | None, typer.Option(help="Write the part's patients there, under the key.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A new file for the other hospital: this part's patients as hashes under the "
+            "--key, in which it finds its own and reads no other.",
+        ),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Another hospital's sealed patients; exit 6 if shared.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What the other hospital sealed under the same --key: how many patients both "
+            "have; exit 6 if any.",
+        ),
     ] = None,
     seed: SeedOption = 0,
     home: HomeOption = None,
@@ -103,6 +132,7 @@ def check(
     import datasets
     from fedtui import operations
 
+    there(path)
     agreed = operations.study_named(home_of(home), study) if study else None
     with _translated():
         chosen = name or (agreed.data if agreed else _recognised(path))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, at, home_of, named, print_json, say
 
 
 @app.command()
@@ -42,9 +42,10 @@ def init(
         return
     typer.echo(f"{made.name}: {place.path}")
     if made.coordinates:
-        say("Next: fedtui up, then fedtui invite SITE for each other site.")
+        say(f"Next: fedtui up{at(home)}, then fedtui invite SITE{at(home)} for each other site.")
     else:
-        say("Next: ask the coordinator's operator for an invitation, then fedtui join CODE.")
+        say("Next: ask the coordinator's operator for an invitation, then")
+        say(f"fedtui join CODE{at(home)}")
 
 
 @app.command()
@@ -61,11 +62,12 @@ def up(
 
     if foreground:
         operations.serve(home_of(home), json_=json_)
+    before = operations.answering(home_of(home))
     started = operations.up(home_of(home))
     if json_:
-        print_json({"schema": 1, "up": started})
+        print_json({"schema": 1, "up": started, "already": list(before)})
     else:
-        typer.echo(f"up: {', '.join(started)}")
+        typer.echo(f"{'already up' if set(started) <= set(before) else 'up'}: {', '.join(started)}")
 
 
 @app.command()

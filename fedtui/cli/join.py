@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, at, home_of, named, print_json, say
 
 if TYPE_CHECKING:
     from fedtui.operations._joining import Pending
@@ -37,14 +37,14 @@ def join(
     place = home_of(home)
     if invitation and not flower:
         if Path(invitation).exists() and operations.needs_key(Path(invitation)):
-            _say_joined(operations.join(place, Path(invitation)), json_=json_)
+            _say_joined(operations.join(place, Path(invitation)), at(home), json_=json_)
             return
         pending = operations.claim(place, invitation)
-        _wait(pending, wait=wait, json_=json_)
+        _wait(pending, at(home), wait=wait, json_=json_)
         return
     if flower and ca is not None and study is not None:
         member = operations.join_flower(place, flower, authority=ca, agreed=study)
-        _say_joined(member, json_=json_)
+        _say_joined(member, at(home), json_=json_)
         return
     raise UsageError(
         "join needs an invitation, or --flower HOST:PORT with --ca and --study.",
@@ -52,7 +52,7 @@ def join(
     )
 
 
-def _wait(pending: "Pending", *, wait: bool, json_: bool) -> None:
+def _wait(pending: "Pending", again: str, *, wait: bool, json_: bool) -> None:
     from fedtui import operations
 
     say(f"{pending.coordinator} at {pending.member.address} invited this site as {pending.site}.")
@@ -60,7 +60,8 @@ def _wait(pending: "Pending", *, wait: bool, json_: bool) -> None:
     enrolled = pending.enrolled
     if not enrolled and wait:
         say(f"Read them to {pending.coordinator}'s operator by phone; waiting for 'fedtui sites")
-        say(f"--confirm {pending.site}' there. Ctrl-C loses nothing: 'fedtui up' goes on asking.")
+        say(f"--confirm {pending.site}' there. Ctrl-C loses nothing; what goes on asking is")
+        say(f"fedtui up{again}")
         operations.await_confirmation(pending, on_trouble=_say_trouble)
         enrolled = True
     if json_:
@@ -76,17 +77,17 @@ def _wait(pending: "Pending", *, wait: bool, json_: bool) -> None:
         )
     elif enrolled:
         typer.echo(f"{pending.site} is enrolled at {pending.member.address}")
-        say("Next: fedtui up.")
+        say(f"Next: fedtui up{again}")
     else:
         typer.echo(f"{pending.site} waits for confirmation; its words: {pending.words}")
-        say("Next: read them to the coordinator's operator, and fedtui up.")
+        say(f"Next: read them to the coordinator's operator, and fedtui up{again}")
 
 
 def _say_trouble(trouble: str) -> None:
     say(f"{trouble} Asking again." if trouble else "The coordinator answers again.")
 
 
-def _say_joined(member: Any, *, json_: bool) -> None:
+def _say_joined(member: Any, again: str, *, json_: bool) -> None:
     from fedtui import keys
 
     fingerprint = keys.authority_fingerprint(member.authority.encode())
@@ -94,4 +95,4 @@ def _say_joined(member: Any, *, json_: bool) -> None:
         print_json({"schema": 1, "address": member.address, "authority": fingerprint})
     else:
         typer.echo(f"joined {member.address}, authority {fingerprint}")
-        say("Next: fedtui up.")
+        say(f"Next: fedtui up{again}")

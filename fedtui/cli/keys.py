@@ -2,9 +2,9 @@
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, group, home_of, named, print_json, say
 
-keys = typer.Typer(help="This site's key.", rich_markup_mode=None)
+keys = group("Show or change this site's key.")
 app.add_typer(keys, name="keys")
 
 

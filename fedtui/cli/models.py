@@ -4,24 +4,28 @@ import json
 import os
 import subprocess
 import sys
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedtui import processes
 from fedtui.cli._model_files import export, import_
-from fedtui.cli._shared import JsonOption, app, named, print_json, say
+from fedtui.cli._shared import JsonOption, app, group, named, print_json, say
 
-models = typer.Typer(
-    help="What each model costs on this machine.",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
+if TYPE_CHECKING:
+    from fedtui.study import Study
+
+models = group("What each model costs on this machine.", invoke_without_command=True)
 app.add_typer(models, name="models")
 models.command("export")(export)
 models.command("import")(import_)
 
 _SECONDS = 600.0  # EfficientNet-B2 compiles in one or two minutes on two slow cores
+_RULE = "most parameters, of those whose round fits the time and whose memory the device"
+_COLUMNS = ("parameters", "batch", "compile", "step", "memory", "a round")
+_WIDTHS = (11, 6, 9, 9, 8, 9)
 
 
 @models.callback()
@@ -31,6 +35,12 @@ def probe(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="MODEL", help="This one; repeatable.")
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="This study's model, with its parameters, optimizer and batch."
+        ),
+    ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Training examples of the site.")] = 10_000,
     side: Annotated[int, typer.Option(min=32, help="Pixels a side of images.")] = 128,
     hours: Annotated[int, typer.Option(min=1, help="Hours of a series.")] = 48,
@@ -39,28 +49,89 @@ def probe(
     minutes: Annotated[float, typer.Option(min=0.01, help="What a round may take.")] = 10.0,
     json_: JsonOption = False,
 ) -> None:
-    """Compile each model, take some steps on made-up data, and say what a round would take."""
+    """Measure what a round of each model would take here, on made-up data.
+
+    Each is compiled and takes some steps in a process of its own: seconds for a table, minutes for
+    large networks of images. Named at the end is, for each kind of data, the largest that fits: of
+    the models whose round stays within --minutes and whose memory the device has, the one with
+    most parameters. Whether the larger one is also the better one, only data can tell.
+    """
     if context.invoked_subcommand is not None:
         return
-    kinds: list[list[str]] = _asked("--names")
-    if unknown := set(only or ()) - {model for model, _ in kinds}:
-        from fedtui.errors import UsageError
-
-        known = ", ".join(dict.fromkeys(model for model, _ in kinds))
-        raise UsageError(f"There is no model '{min(unknown)}'.", remedy=f"Choose among {known}.")
+    kinds = _chosen(only, study)
     sizes = {"examples": examples, "side": side, "hours": hours, "features": features}
     words = [f"--{name}={value}" for name, value in (sizes | {"batch": batch}).items()]
+    if study is not None:
+        words += ["--study", json.dumps(_settings(study))]
+    many = f"{len(kinds)} measurements, each" if len(kinds) > 1 else "One measurement,"
+    say(f"{many} a few seconds to some minutes; Ctrl-C keeps what is known by then.")
     found: list[dict[str, Any]] = []
-    for model, gives in kinds:
-        if only and model not in only:
-            continue
-        say(f"{model}, {gives} ...")
-        found.append(_asked(model, gives, *words))
-    advice = {gives: _recommended(found, gives, 60 * minutes) for gives in _unique(found)}
+    interrupted = False
+    try:
+        for model, gives in kinds:
+            say(f"{model}, {gives} ...")
+            found.append(_measured(model, gives, words))
+            if not json_:
+                _print_row(found)
+    except KeyboardInterrupt:
+        interrupted = True
+    answered = dict.fromkeys(cost["gives"] for cost in found if "failed" not in cost)
+    advice = {gives: _largest(found, gives, 60 * minutes) for gives in answered}
     if json_:
-        print_json({"schema": 1, "models": found, "recommended": advice})
+        document = {"schema": 1, "models": found, "recommended": advice, "rule": _RULE}
+        print_json(document | {"interrupted": interrupted})
     else:
-        _print(found, advice, minutes)
+        _print_advice(found, advice, minutes)
+    if interrupted:
+        raise typer.Exit(130)
+    if any("failed" in cost for cost in found):
+        raise typer.Exit(8)
+
+
+def _chosen(only: Sequence[str] | None, study: Path | None) -> list[tuple[str, str]]:
+    """The models to measure, each with what it is fed."""
+    from fedtui.errors import UsageError
+
+    kinds = [(str(model), str(gives)) for model, gives in _asked("--names")]
+    known = dict.fromkeys(model for model, _ in kinds)
+    if study is not None:
+        import datasets
+
+        agreed = _agreed(study)
+        given = datasets.gives(agreed.data) if agreed.data in datasets.names() else ()
+        if agreed.model not in known:
+            raise UsageError(
+                f"There is no model '{agreed.model}'.", remedy=f"Choose among {', '.join(known)}."
+            )
+        found = [(m, gives) for m, gives in kinds if m == agreed.model and gives in given]
+        return found or [(m, gives) for m, gives in kinds if m == agreed.model]
+    if unknown := set(only or ()) - set(known):
+        raise UsageError(
+            f"There is no model '{min(unknown)}'.", remedy=f"Choose among {', '.join(known)}."
+        )
+    return [(model, gives) for model, gives in kinds if not only or model in only]
+
+
+def _agreed(study: Path) -> "Study":
+    from fedtui import study as studies
+
+    return studies.load(study)
+
+
+def _settings(study: Path) -> dict[str, Any]:
+    agreed = _agreed(study)
+    return {"parameters": agreed.parameters, "training": agreed.training}
+
+
+def _measured(model: str, gives: str, words: Sequence[str]) -> dict[str, Any]:
+    """What the model costs, or why that is not known: one failure must not hide the others."""
+    from fedtui.errors import ResourceError, RunError
+
+    try:
+        cost: dict[str, Any] = _asked(model, gives, *words)
+    except (ResourceError, RunError) as error:
+        return {"model": model, "gives": gives, "failed": error.to_json()}
+    return cost
 
 
 def _asked(*words: str) -> Any:
@@ -70,7 +141,8 @@ def _asked(*words: str) -> Any:
         ResourceError: it ended without an answer: this machine cannot carry that model.
         RunError: the probe refused.
     """
-    from fedtui.errors import ResourceError, RunError
+    from fedtui import errors
+    from fedtui.errors import ResourceError
 
     what = "the probe" if words[0].startswith("-") else words[0]
     try:
@@ -91,51 +163,57 @@ def _asked(*words: str) -> Any:
             remedy="Free memory or processors, or choose other models with --only.",
         ) from error
     if "error" in answer:
-        raise RunError(answer["error"], remedy=answer["remedy"])
+        raise errors.from_json(answer)
     return answer
 
 
-def _unique(found: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(cost["gives"] for cost in found))
-
-
-def _recommended(found: list[dict[str, Any]], gives: str, seconds: float) -> str | None:
-    """The model with most work an example among those whose round stays below ``seconds``."""
-    fitting = [c for c in found if c["gives"] == gives and c["round_seconds"] <= seconds]
-    if not fitting:
-        return None
-    chosen: str = max(fitting, key=lambda cost: cost["round_seconds"])["model"]
-    return chosen
-
-
-def _print(found: list[dict[str, Any]], advice: dict[str, str | None], minutes: float) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model")
-    table.add_column("eats")
-    for name in ("parameters", "batch", "compile", "step", "memory", "a round"):
-        table.add_column(name, justify="right", no_wrap=True)
+def _largest(found: list[dict[str, Any]], gives: str, seconds: float) -> str | None:
+    """The model with most parameters whose round and memory fit; of two, the quicker one."""
+    best: dict[str, Any] | None = None
     for cost in found:
-        table.add_row(
-            cost["model"],
-            cost["gives"],
-            f"{cost['parameters']:,}",
-            str(cost["batch"]),
-            _time(cost["compile_seconds"]),
-            _time(cost["step_seconds"]),
-            f"{cost['memory_bytes'] / 1e9:.1f} GB",
-            _time(cost["round_seconds"]),
-        )
-    Console().print(table)
-    if found:
-        typer.echo(f"On {found[0]['device']}; a round is one pass over {found[0]['examples']:,}.")
+        if "failed" in cost or cost["gives"] != gives or cost["round_seconds"] > seconds:
+            continue
+        if cost["memory_limit_bytes"] and cost["memory_bytes"] > cost["memory_limit_bytes"]:
+            continue
+        size = (cost["parameters"], -cost["round_seconds"])
+        if best is None or size > (best["parameters"], -best["round_seconds"]):
+            best = cost
+    return None if best is None else str(best["model"])
+
+
+def _print_row(found: list[dict[str, Any]]) -> None:
+    """The last of ``found``, as soon as it is known; the first has the columns' names above it."""
+    if len(found) == 1:
+        named_ = zip(_COLUMNS, _WIDTHS, strict=True)
+        typer.echo(f"{'model':<17}{'eats':<8}" + "".join(f"{n:>{w}}" for n, w in named_))
+    cost = found[-1]
+    begin = f"{cost['model']:<17}{cost['gives']:<8}"
+    if "failed" in cost:
+        typer.echo(f"{begin}  failed: {cost['failed']['message']}")
+        say(f"  {cost['failed']['remedy']}")
+        return
+    cells = (
+        f"{cost['parameters']:,}",
+        str(cost["batch"]),
+        _time(cost["compile_seconds"]),
+        _time(cost["step_seconds"]),
+        f"{cost['memory_bytes'] / 1e9:.1f} GB",
+        _time(cost["round_seconds"]),
+    )
+    typer.echo(begin + "".join(f"{c:>{w}}" for c, w in zip(cells, _WIDTHS, strict=True)))
+
+
+def _print_advice(
+    found: list[dict[str, Any]], advice: dict[str, str | None], minutes: float
+) -> None:
+    known = [cost for cost in found if "failed" not in cost]
+    if known:
+        typer.echo(f"On {known[0]['device']}; a round is one pass over {known[0]['examples']:,}.")
     for gives, model in advice.items():
         if model is None:
-            typer.echo(f"{gives}: none finishes a round within {minutes:g} min here")
+            typer.echo(f"{gives}: none finishes a round within {minutes:g} min in this memory")
         else:
-            typer.echo(f"{gives}: {model}, the largest whose round stays within {minutes:g} min")
+            typer.echo(f"{gives}: {model} is the largest whose round stays within {minutes:g} min")
 
 
 def _time(seconds: float) -> str:

@@ -14,6 +14,7 @@ from fedtui.cli._shared import (
     named,
     print_json,
     say,
+    there,
 )
 
 
@@ -83,7 +84,7 @@ def verify(
     """Check an export: sums, chain, signatures, and the heads that this home keeps of that site."""
     from fedtui import operations
 
-    verdict = operations.verify_export(folder, home_of(home), signer)
+    verdict = operations.verify_export(there(folder), home_of(home), signer)
     if json_:
         from dataclasses import asdict
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fedtui.cli._passphrase import PassphraseOption, passphrase
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, at, home_of, named, print_json, say
 
 
 @app.command()
@@ -36,19 +36,20 @@ def restore(
 
     place = home_of(home)
     if file is not None and not accept:
+        operations.restorable(place, file, address=address)
         done = operations.restore(place, file, passphrase(passphrase_file), address=address)
         if json_:
             print_json({"schema": 1, **asdict(done)})
             return
         typer.echo(f"restored {done.site}: {done.path}, as of {done.written}")
         say(f"Its journal holds ({done.records} records). What came later is lost here; peers are")
-        say("told. Make sure that the old home runs nowhere any more, then: fedtui up")
+        say(f"told. Make sure that the old home runs nowhere any more, then: fedtui up{at(home)}")
     elif accept and file is None and not address:
-        at = operations.accept_older(place)
+        reached = operations.accept_older(place)
         if json_:
-            print_json({"schema": 1, "accepted": at})
+            print_json({"schema": 1, "accepted": reached})
             return
-        typer.echo(f"accepted: the journal goes on after record {at}")
+        typer.echo(f"accepted: the journal goes on after record {reached}")
         say("The agent takes work again within 20 s.")
     elif address and file is None and not accept:
         dialled = operations.readdress(place, address)
@@ -56,7 +57,7 @@ def restore(
             print_json({"schema": 1, "address": dialled})
             return
         typer.echo(f"the coordinator is dialled at {dialled}")
-        say("Next: fedtui up, then fedtui check.")
+        say(f"Next: fedtui up{at(home)}, then fedtui check{at(home)}")
     else:
         raise UsageError(
             "restore needs one of FILE, --address HOST[:PORT] or --accept.",

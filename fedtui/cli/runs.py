@@ -27,7 +27,12 @@ def run(
         str, typer.Argument(help="The study that the sites agreed on: its id, or a study.toml.")
     ],
     alone: Annotated[
-        str, typer.Option(help="Only this site trains, all evaluate: what it could do by itself.")
+        str,
+        typer.Option(
+            metavar="SITE",
+            help="One of the study's sites, which alone trains while all of them evaluate: what "
+            "it could do without the others.",
+        ),
     ] = "",
     home: HomeOption = None,
     json_: JsonOption = False,

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, group, home_of, named, print_json, say
 
-service = typer.Typer(help="Run this home under systemd.", rich_markup_mode=None)
+service = group("Run this home under systemd.")
 app.add_typer(service, name="service")
 
 

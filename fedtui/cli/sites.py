@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, at, home_of, named, print_json, say
 
 
 @app.command()
@@ -55,7 +55,7 @@ def invite(
     typer.echo(str(to) if to else made.code)
     say(f"For {name} alone, once, within 72 hours; whoever holds it can ask to be {name}.")
     say(f"There: fedtui join {'FILE' if to else 'CODE'}. Then have its six words read to you, and")
-    say(f"here: fedtui sites --confirm {name}")
+    say(f"here: fedtui sites --confirm {name}{at(home)}")
     if made.replaces:
         say(f"{name} is enrolled already: on confirmation its new key takes the place of the old.")
 
@@ -73,11 +73,24 @@ def sites(
         str, typer.Option(metavar="SITE", help="Refuse it, or take its invitation back.")
     ] = "",
     suspend: Annotated[
-        str, typer.Option(metavar="SITE", help="Refuse it for the time being.")
+        str,
+        typer.Option(
+            metavar="SITE",
+            help="Refuse what it sends and ask it nothing until --resume; its key stays.",
+        ),
     ] = "",
-    resume: Annotated[str, typer.Option(metavar="SITE", help="Take it back.")] = "",
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="SITE",
+            help="Take a suspended site back as it was; a paused run is 'fedtui resume'.",
+        ),
+    ] = "",
     revoke: Annotated[
-        str, typer.Option(metavar="SITE", help="Take it off the roster for good.")
+        str,
+        typer.Option(
+            metavar="SITE", help="Take it off the roster for good; it can only join anew."
+        ),
     ] = "",
     home: HomeOption = None,
     json_: JsonOption = False,

@@ -16,7 +16,10 @@ def status(
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Only say what is wrong: exit 4 not running, 3 link, 1 run."),
+        typer.Option(
+            "--check",
+            help="Only say what is wrong: exit 4 not running, 5 not let in, 3 link, 1 run.",
+        ),
     ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,

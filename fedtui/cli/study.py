@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from fedtui.cli._passphrase import PassphraseOption, passphrase
-from fedtui.cli._shared import HomeOption, JsonOption, app, home_of, named, print_json, say
+from fedtui.cli._shared import HomeOption, JsonOption, app, group, home_of, named, print_json, say
 
-study = typer.Typer(help="Agree on a study with the other sites.", rich_markup_mode=None)
+study = group("Agree on a study with the other sites.")
 app.add_typer(study, name="study")
 
 StudyArgument = Annotated[
@@ -56,6 +56,7 @@ def show(
     from fedtui import operations
 
     place = home_of(home)
+    operations.study_named(place, name)  # a name that nobody knows is said first
     if not json_ and sizes:
         _measured(place, name)
     if json_:

@@ -17,10 +17,12 @@ def train(
     """Train a study's model here alone, with the same budget; nothing is sent."""
     from fedtui import operations
 
+    shown = (operations.study_named(home_of(home), study).metric, "loss")
+
     def tell(news: dict[str, Any]) -> None:
         if "round" in news:
             told = news["round"]
-            say(f"round {told['round']} of {told['rounds']}: {_words(told['metrics'])}")
+            say(f"round {told['round']} of {told['rounds']}: {_words(told['metrics'], shown)}")
 
     done = operations.train_alone(home_of(home), study, on_news=tell)
     if json_:
@@ -28,9 +30,11 @@ def train(
         return
     if done["resumed"] == done["rounds"]:
         say("It was trained before; these are its numbers.")
-    typer.echo(f"on this site's own test split: {_words(done['metrics'])}")
+    typer.echo(f"on this site's own test split: {_words(done['metrics'], shown)}")
     typer.echo(f"model: {done['file']}")
 
 
-def _words(metrics: dict[str, float | None]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value is not None)
+def _words(metrics: dict[str, float | None], shown: tuple[str, ...]) -> str:
+    """Of all that is measured, which ``--json`` has, what the study is about."""
+    told = ((name, metrics.get(name)) for name in dict.fromkeys(shown))
+    return ", ".join(f"{name} {'--' if v is None else f'{v:.4f}'}" for name, v in told)

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,17 +47,24 @@ def federation(plan: Plan) -> Iterator[Federation]:
         made = Federation(
             folder=folder, data=make_up(plan, folder), homes=homes, study=_study(plan)
         )
+        _say(f"Starting {plan.sites} hospitals…")
         _create(made, plan)
         with ThreadPoolExecutor(len(homes)) as pool:
             list(pool.map(operations.up, homes.values()))
         yield made
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it
+        _say("Stopping them…")
         with ThreadPoolExecutor(len(homes)) as pool:
             list(pool.map(processes.stop, homes.values()))
         if temporary and not plan.keep:
             shutil.rmtree(folder, ignore_errors=True)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone must not keep processes
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - narration
 
 
 def _study(plan: Plan) -> Study:

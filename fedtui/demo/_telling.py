@@ -77,6 +77,8 @@ class PlainTeller(Teller):
             f"{len(made.homes)} hospitals, each with its own processes, keys and journal, "
             f"in {made.folder}"
         )
+        if not plan.agreed:
+            out.print("Each trains alone first, then all together; the first round starts JAX.")
         self._bar = Progress(
             TextColumn("{task.description:<18}"),
             BarColumn(),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from fedtui.errors import joined
 from fedtui.events._event import Event
 
 Audited = Literal["local update", "global model", "local model"]
@@ -40,7 +41,9 @@ class AuditFailed(Event):
 
     @property
     def sentence(self) -> str:
-        return f"audit of the {self.object} of {self.run} failed: {self.message} {self.remedy}"
+        return joined(
+            f"audit of the {self.object} of {self.run} failed: {self.message}", self.remedy
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from fedtui.errors import joined
 from fedtui.events._event import Event
 
 Phase = Literal["prepare", "train", "evaluate", "validate", "exchange"]
@@ -149,7 +150,7 @@ class WorkFailed(Event):
 
     @property
     def sentence(self) -> str:
-        return f"round {self.round}, {self.phase}: {self.cause} {self.remedy}"
+        return joined(f"round {self.round}, {self.phase}: {self.cause}", self.remedy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from fedtui.errors import joined
 from fedtui.events._event import Event
 from fedtui.events._run import Outcome
 
@@ -161,4 +162,4 @@ class ImportFailed(Event):
 
     @property
     def sentence(self) -> str:
-        return f"the model of {self.owner}, run {self.run}: {self.message} {self.remedy}"
+        return joined(f"the model of {self.owner}, run {self.run}: {self.message}", self.remedy)

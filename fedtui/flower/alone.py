@@ -18,8 +18,9 @@ import datasets
 import models
 from datasets import DataError, Dataset
 from fedtui import study as studies
+from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError
-from fedtui.flower import kept, vectors, work
+from fedtui.flower import fitting, kept, vectors, work
 from fedtui.flower.trainer import pretrained, stream_of
 from fedtui.study import Study
 from models import ModelError
@@ -40,11 +41,13 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
 
     _engine.use_cache(Path(order["cache"]))
     study = studies.parse(order["study"].encode())
+    fitting.check(study)
     places = {
         key: Path(order["source"][key]) if order["source"].get(key) else None
         for key in ("path", "excluded")
     }
     data = datasets.load(study.data, part=order["source"]["part"], seed=study.seed, **places)
+    fitting.check_metric(study, len(data.classes))
     engine = _engine.Engine(
         model=study.model,
         config=study.parameters,
@@ -116,9 +119,9 @@ def main() -> None:
     try:
         say(done=train(json.loads(sys.stdin.readline()), say))
     except (DataError, ModelError) as error:
-        say(failed={"message": str(error), "remedy": error.remedy})
+        say(failed=OperatorDataError(str(error), remedy=error.remedy).to_json())
     except OperatorError as error:
-        say(failed={"message": str(error), "remedy": error.remedy, "code": error.exit_code})
+        say(failed=error.to_json())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ import datasets
 import models
 from datasets import DataError, Dataset
 from fedtui import study as studies
-from fedtui.flower import access
+from fedtui.errors import DataError as OperatorDataError
+from fedtui.errors import OperatorError
+from fedtui.flower import access, fitting
 from fedtui.study import Study
 from models import ModelError
 
@@ -26,12 +28,14 @@ def examine(order: dict[str, Any]) -> dict[str, Any]:
         order: ``data``, its ``source`` (path, part, excluded), the site's ``secret`` (a file, or
             None) and ``study``, its canonical text, or None.
     """
+    study = None if order["study"] is None else studies.parse(order["study"].encode())
+    if study is not None:
+        fitting.check(study)
     places = {key: Path(order["source"][key]) if order["source"].get(key) else None for key in _AT}
     found = [v for v in datasets.check(order["data"], places["path"]) if v.blocks]
     if found:
         more = f" And {len(found) - 1} more." if len(found) > 1 else ""
         raise DataError(f"{found[0].place}: {found[0].what}.{more}", remedy=found[0].remedy)
-    study = None if order["study"] is None else studies.parse(order["study"].encode())
     data = datasets.load(
         order["data"],
         part=order["source"]["part"],
@@ -49,6 +53,7 @@ def examine(order: dict[str, Any]) -> dict[str, Any]:
         told["patients"] = len(groups)
     if study is None or (study.schema and study.schema != data.schema_hash):
         return told  # whoever asked refuses the data: no model is built on them
+    fitting.check_metric(study, len(data.classes))
     return {**told, **_built(study, data)}
 
 
@@ -81,7 +86,9 @@ def main() -> None:
     try:
         told = examine(json.loads(sys.stdin.read()))
     except (DataError, ModelError) as error:
-        told = {"failed": str(error), "remedy": error.remedy}
+        told = {"failed": OperatorDataError(str(error), remedy=error.remedy).to_json()}
+    except OperatorError as error:
+        told = {"failed": error.to_json()}
     out.write(json.dumps(told))
     out.flush()
 

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run
 
-from fedtui import events
+from fedtui import errors, events
 from fedtui.errors import QuorumError
 from fedtui.events import Phase
 from fedtui.flower import crash
@@ -97,7 +97,9 @@ class DirectGrid(Grid):
         control: Control,
         bundle: Fab | None = None,
         withdrawn: Callable[[str], bool] = lambda _: False,
+        trainers: int | None = None,
     ) -> None:
+        self._trainers = trainers  # where not all of the study's sites train
         self._withdrawn = withdrawn  # whether a site no longer approves of the study
         self._fleet, self._presence, self._journal = fleet, presence, journal
         self._run, self._quorum, self._control = run, quorum, control
@@ -105,6 +107,7 @@ class DirectGrid(Grid):
         self._gone: set[str] = set()
         self._causes: dict[str, str] = {}  # by site, why it was refused in this exchange or left
         self._asked = self._needed = 0  # sites, of the exchange under way
+        self._refusals: dict[str, RefusedError] = {}
         self.judge: Judge | None = None
         self.replies: dict[str, Reply] = {}
 
@@ -150,6 +153,7 @@ class DirectGrid(Grid):
         Raises:
             StoppedError: an operator stopped the run.
             QuorumError: too few valid answers, or too late.
+            OperatorError: of the kind for which every site refused.
         """
         self._obey()
         self._causes = {site: why for site, why in self._causes.items() if site in self._gone}
@@ -163,8 +167,9 @@ class DirectGrid(Grid):
             waiting[site] = _Question(content, kind, began, attached)
             self._send(site, waiting[site])
         crash.point("coordinator.evaluating" if phase == "evaluate" else "coordinator.asked", round)
-        self.replies = {}
-        self._asked, self._needed = len(contents), self._quorum.needed(len(contents))
+        self.replies, self._refusals = {}, {}
+        of = self._trainers if phase == "train" and self._trainers else self._quorum.minimum_sites
+        self._asked, self._needed = len(contents), self._quorum.needed(len(contents), of=of)
         try:
             self._collect(waiting, began, round, phase)
         finally:  # also where a full disk ends the exchange, to ask anew
@@ -207,12 +212,26 @@ class DirectGrid(Grid):
 
     def _enough(self, round: int, phase: Phase) -> None:
         if len(self.replies) < self._needed:
+            self._unanimous(round, phase)
             raise QuorumError(
                 f"Round {round}, {phase}: {len(self.replies)} of {self._asked} sites gave a "
                 f"valid answer; {self._needed} are needed"
                 + (f", and {', '.join(sorted(self._gone))} left" if self._gone else "")
                 + f"{self._why()}.",
                 remedy="Mend that, then submit the run again.",
+            )
+
+    def _unanimous(self, round: int, phase: Phase) -> None:
+        """Where every site says that it cannot, and why, that is the end's reason and code."""
+        kinds = {refusal.kind for refusal in self._refusals.values()}
+        if len(self._refusals) == self._asked and len(kinds) == 1 and (kind := kinds.pop()):
+            causes = dict.fromkeys(str(self._refusals[site]) for site in sorted(self._refusals))
+            raise errors.from_json(
+                {
+                    "error": kind,
+                    "message": f"Round {round}, {phase}: every site refuses. {' '.join(causes)}",
+                    "remedy": "Then submit the run again.",
+                }
             )
 
     def _answered(self, site: str, question: _Question, round: int, phase: Phase) -> bool:
@@ -227,6 +246,7 @@ class DirectGrid(Grid):
             examples, metrics, body = self.judge(site, message)
         except RefusedError as error:
             self._refused(site, round, phase, error.code, str(error))
+            self._refusals[site] = error
             return True
         total = time.monotonic() - question.asked
         trained = metrics.pop("seconds", 0.0)

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from fedtui import events
+from fedtui.errors import joined
 from fedtui.transport import LinkError
 
 _BACKOFF_CAP = 5.0  # seconds; a link that is back is found again within this
@@ -108,5 +109,5 @@ class Health:
             if code == self.code or (worst is None and not self._attached):
                 return
             self.code = code
-        cause = "attached" if worst is None else f"{str(worst).rstrip('.')}. {worst.remedy}"
+        cause = "attached" if worst is None else joined(worst, worst.remedy)
         self._tell(events.LinkChanged(up=worst is None, code=code, cause=cause))

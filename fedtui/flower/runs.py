@@ -11,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
-import models
 from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
-from fedtui.flower import checkpoints, interop, matrix, rules
+from fedtui.flower import checkpoints, fitting, interop, matrix
 from fedtui.flower.course import Course, Run
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.grid import Control, DirectGrid, StoppedError
@@ -187,37 +185,12 @@ class Runs:
         return self._active
 
     def _check(self, study: Study, alone: str) -> None:
-        if strangers := [name for name in study.sites if name not in self._fleet.sites]:
-            raise UsageError(
-                f"The study names {', '.join(strangers)}, not on this coordinator's roster.",
-                remedy="Invite them first ('fedtui invite'), or mend the study's sites.",
-            )
+        fitting.check_sites(self._home, study, self._fleet.sites)
         if alone and alone not in study.sites:
             raise UsageError(
                 f"{alone} is not a site of this study.", remedy=f"Choose {', '.join(study.sites)}."
             )
-        if study.data not in datasets.names():
-            raise UsageError(
-                f"There is no data set '{study.data}'.",
-                remedy=f"Choose one of {', '.join(datasets.names())}.",
-            )
-        try:
-            models.configure(models.load(study.model).Config, study.parameters)
-            models.configure(models.Training, study.training)
-            if study.privacy:
-                models.configure(models.Privacy, study.privacy)
-            rules.rule(study.strategy, study.aggregation)
-        except models.ModelError as error:
-            raise UsageError(f"The study's {error}.", remedy=error.remedy) from error
-        except ValueError as error:
-            raise UsageError(
-                f"The study's aggregation, {error}.", remedy="Change it in study.toml."
-            ) from error
-        if study.strategy == "fedprox" and not study.training.get("proximal"):
-            raise UsageError(
-                "The study's strategy is fedprox, and its training has no proximal term.",
-                remedy="Add proximal under [training], 0.01 for example, or choose fedavg.",
-            )
+        fitting.check(study)
 
     def _new_id(self, study: Study) -> str:
         stem = f"{study.id.lower()}-{time.strftime('%y%m%d-%H%M%S', time.gmtime())}"
@@ -261,6 +234,7 @@ class Runs:
             control=self._control,
             bundle=interop.bundle() if run.study.interop else None,
             withdrawn=partial(self._agreements.has_withdrawn, run.study),
+            trainers=len(run.train_sites),
         )
         try:
             file, digest = self._course(run).carry_out(grid, resumed=resumed)
@@ -269,7 +243,7 @@ class Runs:
                 run=run.id, outcome="stopped", cause="an operator stopped it", code=1
             )
         except OperatorError as error:
-            cause = f"{error} {error.remedy}"
+            cause = error.sentences
             return events.RunEnded(run=run.id, outcome="failed", cause=cause, code=error.exit_code)
         except Exception as error:  # the run's boundary: traced in the local log, named here
             sys.excepthook(type(error), error, error.__traceback__)
@@ -323,7 +297,7 @@ class Runs:
         except StoppedError:
             return ended("stopped", "an operator stopped it", 1)
         except OperatorError as error:
-            return ended("failed", f"{error} {error.remedy}", error.exit_code)
+            return ended("failed", error.sentences, error.exit_code)
         except Exception as error:  # the boundary: traced in the local log, named here
             sys.excepthook(type(error), error, error.__traceback__)
             return ended(

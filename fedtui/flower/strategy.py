@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 import datasets
 from fedtui import events
 from fedtui import study as studies
-from fedtui.errors import DataError
+from fedtui.errors import DataError, joined
 from fedtui.events import Phase
 from fedtui.flower import arrays, crash, rules, vectors
 from fedtui.flower.grid import DirectGrid, Reply, round_to_ms
@@ -83,7 +83,7 @@ def judge_metrics(message: Message) -> tuple[int, dict[str, float], RecordDict]:
         RefusedError: it is an error ('failed'), malformed, or its count is absurd.
     """
     if message.has_error():
-        raise RefusedError("failed", _reason(message))
+        raise _failure(message)
     content = message.content
     metrics = content.get("metrics")
     if not isinstance(metrics, MetricRecord):
@@ -98,14 +98,16 @@ def judge_metrics(message: Message) -> tuple[int, dict[str, float], RecordDict]:
     return examples, sound, content
 
 
-def _reason(message: Message) -> str:
+def _failure(message: Message) -> RefusedError:
     """A site's own words, fit for a journal and a terminal: printable, and not without end."""
     try:
         document = json.loads(message.error.reason or "")
-        words = f"{document['message']} {document['remedy']}"
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "the site's Flower app failed; its own log says why."
-    return "".join(c for c in words[:_LONGEST_REASON] if c.isprintable())
+        words = joined(document["message"], str(document["remedy"]))
+        kind = str(document.get("error", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return RefusedError("failed", "the site's Flower app failed; its own log says why.")
+    said = "".join(c for c in words[:_LONGEST_REASON] if c.isprintable())
+    return RefusedError("failed", said, kind=kind)
 
 
 class JointAveraging(FedAvg):

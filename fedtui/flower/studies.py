@@ -16,6 +16,7 @@ from fedtui import agreement, events, keys, roster
 from fedtui import study as studies
 from fedtui.agreement import Decision, Directory, Document, Proposal, Succession
 from fedtui.errors import OperatorError, TrustError, UsageError
+from fedtui.flower import fitting
 from fedtui.journal import Journal
 from fedtui.keys import PublicKey
 from fedtui.register import Register
@@ -115,7 +116,9 @@ class Studies:
             TrustError: it expired, or an approval is not there; names the site.
         """
         found = self._standings(study) if study.approvers else {}
-        agreement.require(study, found, today=_today(), starting=True)
+        mine = studies.fingerprint(study)
+        proposed = any(entry.fingerprint == mine for entry in self._register.entries())
+        agreement.require(study, found, today=_today(), starting=True, proposed=proposed)
 
     def _standings(self, study: Study) -> dict[str, agreement.Standing]:
         self._nodes()
@@ -187,11 +190,7 @@ class Studies:
                 f"Study {study.id} has another fingerprint at the coordinator.",
                 remedy="Bring both to the same fedtui: protocol or numeric code differs.",
             )
-        if strangers := [name for name in study.sites if name not in self._nodes()]:
-            raise UsageError(
-                f"The study names {', '.join(strangers)}, not on the coordinator's roster.",
-                remedy="Have them invited first, or mend the study's sites.",
-            )
+        fitting.check_sites(self._home, study, self._nodes())
         known = self._register.entries()
         same = next((e for e in known if e.fingerprint == body.fingerprint), None)
         versions = {e.version for e in known if e.study.id.lower() == study.id.lower()}

@@ -25,11 +25,12 @@ class RefusedError(Exception):
 
     Attributes:
         code: Stable name of the reason: arrays, dtype, shape, nan, infinite, count, …
+        kind: Where the site itself says why it has no answer, the name of its error.
     """
 
-    def __init__(self, code: str, cause: str) -> None:
+    def __init__(self, code: str, cause: str, *, kind: str = "") -> None:
         super().__init__(cause)
-        self.code = code
+        self.code, self.kind = code, kind
 
 
 def check_finite(vector: Vector) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fedtui.operations._audit import sign_override as sign_override
     from fedtui.operations._audit import verdict_allows_release as verdict_allows_release
     from fedtui.operations._backup import backup as backup
+    from fedtui.operations._backup import backup_target as backup_target
     from fedtui.operations._bundle import bundle as bundle
     from fedtui.operations._bundle import bundle_target as bundle_target
     from fedtui.operations._homes import create as create
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from fedtui.operations._models import export_model as export_model
     from fedtui.operations._models import import_model as import_model
     from fedtui.operations._models import release_refusal as release_refusal
+    from fedtui.operations._orders import answering as answering
     from fedtui.operations._orders import down as down
     from fedtui.operations._orders import pause as pause
     from fedtui.operations._orders import rotate as rotate
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from fedtui.operations._reports import spent as spent
     from fedtui.operations._restore import accept_older as accept_older
     from fedtui.operations._restore import readdress as readdress
+    from fedtui.operations._restore import restorable as restorable
     from fedtui.operations._restore import restore as restore
     from fedtui.operations._service import install_service as install_service
     from fedtui.operations._service import remove_service as remove_service

@@ -69,10 +69,7 @@ def backup(home: Home, to: Path, passphrase: str, *, with_runs: bool = False) ->
             remedy=f"Use {SHORTEST_PASSPHRASE} or more: the backup holds this site's keys.",
         )
     moment = time.time()
-    if to.is_dir():
-        to = to / time.strftime(f"{own.name}-%Y%m%d-%H%M%SZ.backup", time.gmtime(moment))
-    if to.exists():
-        raise UsageError(f"{to} exists.", remedy="Give another file, or a folder.")
+    to = backup_target(home, to, moment)
     home.state.mkdir(mode=0o700, exist_ok=True)
     for left in home.state.glob("backup.*"):  # by one that was killed
         if not Path("/proc", left.suffix[1:]).exists():
@@ -107,6 +104,22 @@ def backup(home: Home, to: Path, passphrase: str, *, with_runs: bool = False) ->
         scratch.unlink(missing_ok=True)
     fields = {name: value for name, value in about.items() if name != "schema"}
     return Backup(**fields, files=count, path=str(to))
+
+
+def backup_target(home: Home, to: Path, moment: float | None = None) -> Path:
+    """The file that ``backup`` would write, before anybody is asked for a passphrase.
+
+    Raises:
+        UsageError: no home, the file exists, or its folder does not.
+    """
+    own = site.load(home)
+    if to.is_dir():
+        to = to / time.strftime(f"{own.name}-%Y%m%d-%H%M%SZ.backup", time.gmtime(moment))
+    if to.exists():
+        raise UsageError(f"{to} exists.", remedy="Give another file, or a folder.")
+    if not to.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {to.parent}.", remedy="Make it, or give another.")
+    return to
 
 
 def _stage(home: Home, staged: Path, *, with_runs: bool) -> tuple[int, bytes]:

@@ -38,6 +38,7 @@ def create(
         raise UsageError(
             f"{home.path} is already a fedtui home.", remedy="Use it, or choose another --home."
         )
+    site.check_name(name)
     site.check_socket_path(home)
     roles = (("site",) if data else ()) + (("coordinator",) if coordinator else ())
     text = _site_toml(name, roles, host, port, names, sources or {})

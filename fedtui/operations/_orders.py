@@ -22,6 +22,11 @@ def up(home: Home) -> tuple[str, ...]:
     return roles
 
 
+def answering(home: Home) -> tuple[str, ...]:
+    """Which of the home's processes run and take orders now."""
+    return tuple(name for name in ("coordinator", "agent") if orders.answers(home, name))
+
+
 def serve(home: Home, *, json_: bool = False) -> NoReturn:
     """Become the home's supervisor in this very process: it stays, and takes its children along.
 

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtui import journal, processes, progress, site
-from fedtui.errors import BusyError, NetworkError, OperatorError, RunError, UsageError
+from fedtui.errors import (
+    BusyError,
+    NetworkError,
+    OperatorError,
+    RunError,
+    TrustError,
+    UsageError,
+)
 from fedtui.journal import Journal
-from fedtui.progress import Progress, RunProgress
+from fedtui.progress import BELONGING, Progress, RunProgress
 from fedtui.site import Home, Site
 
 if TYPE_CHECKING:
@@ -201,6 +208,11 @@ def health(home: Home) -> OperatorError | None:
         )
     if not wanted:
         return BusyError("Nothing runs here.", remedy="Start it with 'fedtui up'.")
+    if state.link is False and state.link_code in BELONGING:
+        return TrustError(
+            f"The coordinator does not let this site in: {state.link_cause}",
+            remedy="The network is well; 'fedtui check' says the same.",
+        )
     if state.link is False:
         return NetworkError(
             f"The link to the coordinator is down: {state.link_cause}",

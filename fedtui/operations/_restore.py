@@ -36,15 +36,8 @@ def restore(home: Home, file: Path, passphrase: str, *, address: str = "") -> Ba
         TrustError: another passphrase.
         DataError: no backup, or it does not hold: nothing is left.
     """
+    restorable(home, file, address=address)
     made = not home.path.exists()
-    if not made and (not home.path.is_dir() or any(home.path.iterdir())):
-        raise UsageError(
-            f"{home.path} is not empty.",
-            remedy="Restore into a new --home; an old one can be moved aside first.",
-        )
-    if address:
-        parse_address(address)
-    site.check_socket_path(home)
     home.path.mkdir(parents=True, mode=0o700, exist_ok=True)
     staged = Home(home.path / ".restoring")
     try:
@@ -71,6 +64,26 @@ def restore(home: Home, file: Path, passphrase: str, *, address: str = "") -> Ba
             ) from error
         raise
     return dataclasses.replace(about, path=str(home.path))
+
+
+def restorable(home: Home, file: Path, *, address: str = "") -> None:
+    """Refuse what ``restore`` could not do, before anybody is asked for a passphrase.
+
+    Raises:
+        UsageError: no such file, the home is not empty, or the address is none.
+    """
+    if not file.is_file():
+        raise UsageError(
+            f"There is no file {file}.", remedy="Give the one that 'fedtui backup' wrote."
+        )
+    if home.path.exists() and (not home.path.is_dir() or any(home.path.iterdir())):
+        raise UsageError(
+            f"{home.path} is not empty.",
+            remedy="Restore into a new --home; an old one can be moved aside first.",
+        )
+    if address:
+        parse_address(address)
+    site.check_socket_path(home)
 
 
 def accept_older(home: Home) -> int:

@@ -208,10 +208,7 @@ def revoke(home: Home, name: str) -> None:
 
 
 def _check_name(name: str, own: Site) -> None:
-    if not site.NAME.fullmatch(name):
-        raise UsageError(
-            f"'{name}' is no site name.", remedy="Use 2 to 24 of a-z, 0-9 and -, a letter first."
-        )
+    site.check_name(name)
     if name == own.name and own.trains:
         raise UsageError(f"{name} is this very site.", remedy="Name another one.")
 

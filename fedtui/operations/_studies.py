@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtui import orders, processes, site, study
+from fedtui import errors, orders, processes, site, study
 from fedtui.errors import (
     DataError,
     NetworkError,
@@ -145,7 +145,7 @@ def examine_data(home: Home, data: str, agreed: Study | None = None) -> dict[str
 
     Raises:
         DataError: they cannot be used, or have another schema than the study.
-        UsageError: this site offers no such data set.
+        UsageError: this site offers no such data set, or the study's parts do not fit each other.
     """
     own = site.load(home)
     source = own.data.get(data)
@@ -166,7 +166,7 @@ def examine_data(home: Home, data: str, agreed: Study | None = None) -> dict[str
     }
     told = _asked(home, order)
     if "failed" in told:
-        raise DataError(str(told["failed"]), remedy=str(told["remedy"]))
+        raise errors.from_json(told["failed"])
     if agreed is not None:
         if agreed.schema and told["schema"] != agreed.schema:
             raise DataError(

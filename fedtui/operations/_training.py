@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fedtui import events, processes, site, study
-from fedtui.errors import DataError, RunError, UsageError
+from fedtui import errors, events, processes, site, study
+from fedtui.errors import RunError, UsageError
 from fedtui.journal import Journal
 from fedtui.operations._studies import account, study_named
 from fedtui.site import Home
@@ -27,7 +27,7 @@ def train_alone(
         rounds, resumed (how many were done before), metrics, file and sha256 of the model.
 
     Raises:
-        UsageError: this site offers no such data, or there is no such study.
+        UsageError: this site offers no such data, there is no such study, or its parts do not fit.
         DataError: the data, or what the study begins with, cannot be used.
         RunError: training came to no end.
     """
@@ -95,8 +95,7 @@ def _carried_out(
                 done: dict[str, Any] = message["done"]
                 return done
             if "failed" in message:
-                failed = message["failed"]
-                raise DataError(failed["message"], remedy=failed["remedy"])
+                raise errors.from_json(message["failed"])
             on_news(message)
     finally:
         child.kill()

@@ -1,5 +1,6 @@
 """What a run's models are worth: ordered at the coordinator, told by any home's journal."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from fedtui import journal, orders, progress, site
 from fedtui.errors import RunError, UsageError
 from fedtui.journal import Journal
 from fedtui.operations._homes import coordinating
+from fedtui.progress import RunProgress
 from fedtui.site import Home
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def compare(home: Home, target: str = "") -> "Comparison":
     """The comparison of a run, or of the last validated run of a study; default the last one.
 
     Raises:
-        UsageError: nothing of that name was validated.
+        UsageError: nothing of that name was validated, or is known here.
     """
     from fedtui import events
     from fedtui.report.comparison import compare as compared
@@ -79,6 +81,8 @@ def compare(home: Home, target: str = "") -> "Comparison":
         for run in validated
         if target in ("", run) or (run in runs and runs[run].study == target)
     ]
+    if not wanted and target and not _is_known(home, target, runs):
+        raise UsageError(f"No study or run {target} is known here.", remedy="See 'fedtui runs'.")
     if not wanted:
         raise UsageError(
             f"Nothing of {target} is validated yet." if target else "No run is validated yet.",
@@ -87,6 +91,14 @@ def compare(home: Home, target: str = "") -> "Comparison":
     found = compared(wanted[-1], (record.event for record in records))
     assert found is not None
     return found
+
+
+def _is_known(home: Home, target: str, runs: Mapping[str, RunProgress]) -> bool:
+    from fedtui.operations._studies import studies
+
+    if target in runs or any(run.study == target for run in runs.values()):
+        return True
+    return any(target == entry["id"] for entry in studies(home))
 
 
 def comparison_document(found: "Comparison") -> dict[str, Any]:

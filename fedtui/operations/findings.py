@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fedtui import checks, events, site
 from fedtui.checks import Finding, State
+from fedtui.errors import joined
 from fedtui.journal import Journal
 from fedtui.site import Home
 
@@ -55,7 +56,7 @@ def record(home: Home, findings: list[Finding], book: Journal, known: Known | No
     before = known.findings
     if not now or all(before.get(check) == words for check, words in now.items()):
         return False
-    unwell = {c: f"{f.meaning} {f.remedy}".strip() for c, f in ran.items() if f.state in _UNWELL}
+    unwell = {c: joined(f.meaning, f.remedy) for c, f in ran.items() if f.state in _UNWELL}
     book.append(events.LinkChecked(site=name, findings=now, unwell=unwell))
     return True
 

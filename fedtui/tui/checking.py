@@ -48,7 +48,7 @@ def start(home: Home, before: Checkup, *, keep: bool, done: Callable[[Checkup], 
         try:
             found = _run(home, deep=before.deep, keep=keep)
         except OperatorError as error:
-            after = replace(before, since=None, problem=f"{error} {error.remedy}")
+            after = replace(before, since=None, problem=error.sentences)
         except Exception as error:  # the thread's boundary: the screen says it
             said = f"The checks ended with {type(error).__name__}; 'fedtui check' may tell more."
             after = replace(before, since=None, problem=said)

@@ -69,7 +69,7 @@ def start(home: Home, screen: str, done: Callable[[Callable[[Desk], Desk]], None
         try:
             changes = _PARTS[screen](home)
         except OperatorError as error:
-            problem = f"{error} {error.remedy}"
+            problem = error.sentences
         except Exception as error:  # the thread's boundary: the screen says it
             problem = f"This cannot be read ({type(error).__name__}); the command may tell more."
 

@@ -34,7 +34,7 @@ def start(work: Callable[[], Outcome | str], done: Callable[[Outcome], None]) ->
             came = work()
             outcome = Outcome(said=came) if isinstance(came, str) else came
         except OperatorError as error:
-            outcome = Outcome(said=f"{error} {error.remedy}", failed=True)
+            outcome = Outcome(said=error.sentences, failed=True)
         except Exception as error:  # the thread's boundary: the screen says it
             said = f"The order ended with {type(error).__name__}; the command may tell more."
             outcome = Outcome(said=said, failed=True)

@@ -110,7 +110,7 @@ class Viewer(ThinApp, inherit_bindings=False):
             came += fresh
             said = ""
             if isinstance(problem, OperatorError):
-                said = f"{problem} {problem.remedy}"
+                said = problem.sentences
             elif problem is not None:
                 said = f"no more news: {type(problem).__name__}; 'fedtui logs' may tell more"
             self._view = replace(
