@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Privacy, Training, _inputs, _metrics, _pretrained
+from models import Manifest, ModelError, Privacy, Training, _demands, _inputs, _metrics, _pretrained
 from models._bookmark import Bookmark, question
 from models._noise import Guard
 from models._privacy import Plan, plan
@@ -87,6 +87,7 @@ class Engine:
                 f"model: {model} eats a {' or '.join(eats)}, "
                 f"and {data.name} gives a{'n' * (data.gives[:1] in 'aeiou')} {data.gives}"
             )
+        _demands.check(model, training, data)
         classes = len(data.classes)
         if training.class_weights and len(training.class_weights) != classes:
             raise ModelError(f"class_weights: name one for each of the {classes} classes")
