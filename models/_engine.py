@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -157,6 +157,8 @@ class Engine:
         secret: int | None = None,
         keep: Path | None = None,
         share: float = 1.0,
+        pieces: int = 1,
+        on_split: Callable[[int], None] | None = None,
     ) -> Trained:
         """The agreed epochs from ``vector``, with a new optimiser.
 
@@ -180,6 +182,8 @@ class Engine:
             keep: A file for where the round stands, written twice a minute and removed at the end.
                 One of another round, other data or another device is not read.
             share: How much of the round's steps to do, for a site that is to keep up with others.
+            pieces: Into how many every batch is cut at least.
+            on_split: Called with the new number of pieces as soon as a batch is cut anew.
 
         Raises:
             ModelError: ``vector`` or ``local`` is not this model's, training diverged, or one
@@ -197,6 +201,8 @@ class Engine:
         vector, local = self._checked(vector), self._checked_local(local)
         judged = self._training.patience and len(self._data.validation)
         own = bench.secret if secret is None else secret
+        if pieces > bench.pieces:
+            bench.pieces, bench.program = pieces, self._compiled(pieces)
         while True:
             bookmark = None
             if keep is not None:
@@ -226,6 +232,8 @@ class Engine:
                     raise _too_large("train on") from error
             bench.pieces *= 2
             bench.program = self._compiled(bench.pieces)
+            if on_split is not None:
+                on_split(bench.pieces)
 
     def predict(
         self, vector: Vector, *, split: Name = "test", local: Vector | None = None

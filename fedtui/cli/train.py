@@ -15,12 +15,14 @@ def train(
     json_: JsonOption = False,
 ) -> None:
     """Train a study's model here alone, with the same budget; nothing is sent."""
-    from fedtui import operations
+    from fedtui import events, operations
 
     def tell(news: dict[str, Any]) -> None:
         if "round" in news:
             told = news["round"]
             say(f"round {told['round']} of {told['rounds']}: {_words(told['metrics'])}")
+        if "split" in news:
+            say(events.BatchSplit(run="", **news["split"]).sentence)
 
     done = operations.train_alone(home_of(home), study, on_news=tell)
     if json_:
