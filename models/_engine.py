@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Privacy, Training, _inputs, _metrics, _pretrained
+from models import Manifest, ModelError, Privacy, Training, _demands, _inputs, _metrics, _pretrained
 from models._batches import widest
 from models._bookmark import Bookmark, question
 from models._noise import Guard
@@ -93,6 +93,7 @@ class Engine:
         source = models.load(model)
         if why := models.unfit(model, data.name, (data.gives,)):
             raise ModelError(f"model: {why}")
+        _demands.check(model, training, data)
         classes = len(data.classes)
         if training.class_weights and len(training.class_weights) != classes:
             raise ModelError(f"class_weights: name one for each of the {classes} classes")

@@ -22,14 +22,22 @@ _PARTS = {
     "mean": "running_mean",
     "variance": "running_var",
 }
-_REMEDY = "Give the safetensors file of this model as torchvision or timm publish it."
+_REMEDY = (
+    "Give the safetensors file of this very model from timm, or torchvision's .pth as one: "
+    "'fedtui guide study' has the line that converts it."
+)
 
 
 def load(path: Path, *, model: str, manifest: Manifest, vector: Vector) -> Vector:
     """``vector`` with the file's weights; the last layer stays where it has other outputs.
 
+    A file says nothing of what its network does between the arrays. timm's ``tf_efficientnet_*``
+    have the names and shapes of ``efficientnet_*``, but pad unevenly and normalise with another
+    epsilon: such a file cannot be told apart, is taken, and computes something else here.
+
     Args:
-        path: A safetensors file of float16, float32 or float64 arrays.
+        path: A safetensors file of float16, float32 or float64 arrays, as timm publishes them, or
+            torchvision's state dict saved as one.
         model: 'resnet18', 'efficientnet_b0' or 'efficientnet_b2'.
         manifest: Of the model with normalisation 'frozen' or 'local'.
         vector: float32 [parameters], freshly drawn.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from safetensors.numpy import load_file
 import datasets
 import models
 from fedtui import events, operations
+from fedtui import study as studies
 from fedtui.errors import UsageError
 from fedtui.flower.trainer import stream_of
 from fedtui.site import Home
@@ -114,6 +116,53 @@ def test_a_model_that_cannot_eat_the_data_is_a_mistake_in_the_study(
 
     with pytest.raises(UsageError, match=r"^resnet18 needs images; breast_cancer gives a table\.$"):
         operations.train_alone(home, str(file), on_news=lambda _: None)
+
+
+# The child of ``fedtui train``, whose bookmark is always due; it may end in the middle of round 2.
+CHILD = """
+import os, signal, sys
+from fedtui.flower import alone
+from models import _bookmark, _rounds
+_bookmark._EVERY, _bookmark._SHARE, _rounds._PACE = 0.0, 0, 0.0
+_rounds._paced = lambda *_: 2
+report = _rounds.Round._report
+def dies(round, steps):
+    report(round, steps)
+    if round._round == 2 and len(round._losses) >= 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[1] == "dies":
+    _rounds.Round._report = dies
+alone.main()
+"""
+
+
+def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> None:
+    agreed = studies.load(study(tmp_path, 2))
+
+    def told(folder: str, how: str) -> list[dict[str, Any]]:
+        order = {
+            "study": studies.canonical(agreed).decode(),
+            "site": "halland",
+            "source": {"path": None, "part": "all"},
+            "folder": str(tmp_path / folder),
+            "weights": None,
+            "cache": str(tmp_path / "cache"),
+        }
+        child = subprocess.run(
+            [sys.executable, "-c", CHILD, how],
+            input=json.dumps(order), capture_output=True, text=True,
+        )  # fmt: skip
+        assert child.returncode == (-signal.SIGKILL if how == "dies" else 0), child.stderr
+        return [json.loads(line) for line in child.stdout.splitlines()]
+
+    whole = told("a", "lives")
+    told("b", "dies")
+    found = told("b", "lives")
+
+    steps = [(m["progress"]["round"], m["progress"]["step"]) for m in found if "progress" in m]
+    assert (2, 6) < steps[0] <= (2, 8)  # two steps were lost, and not eight
+    assert found[-1]["done"]["sha256"] == whole[-1]["done"]["sha256"]
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["alone-00002.safetensors"]
 
 
 def test_data_that_are_not_offered_are_named(tmp_path: Path) -> None:

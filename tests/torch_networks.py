@@ -1,46 +1,10 @@
-"""torchvision's ResNet-18 and EfficientNet written out in plain PyTorch, as an independent check.
+"""torchvision's ResNet-18 and EfficientNet in plain PyTorch, for ``bench_training``.
 
-Run it in an environment with PyTorch to renew ``torch_logits.json``; nothing else needs PyTorch:
-
-    python -m tests.torch_networks > tests/torch_logits.json
-
-The names of parameters are torchvision's. Weights come from ``drawn``, without PyTorch, so that
-the file holds names, shapes and logits only.
+The names of parameters are torchvision's, which the benchmark need not have installed.
 """
 
-import json
-import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-SIDE = 64  # pixels
-
-
-def drawn(shapes: Mapping[str, Sequence[int]]) -> dict[str, NDArray[np.float32]]:
-    """Weights by name, at a scale that keeps activations of order 1."""
-    random = np.random.default_rng(0)
-    weights = {}
-    for name in sorted(shapes):
-        shape = tuple(shapes[name])
-        if name.endswith("bn2.weight"):  # of ResNet, whose blocks add up
-            values = random.uniform(0.1, 0.3, shape)
-        elif name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-            values = random.uniform(0.5, 1.5, shape)
-        elif len(shape) == 1:
-            values = 0.1 * random.normal(size=shape)
-        else:
-            values = math.sqrt(2 / math.prod(shape[1:])) * random.normal(size=shape)
-        weights[name] = values.astype(np.float32)
-    return weights
-
-
-def image() -> NDArray[np.uint8]:
-    """Two images [2, SIDE, SIDE, 3]."""
-    return np.random.default_rng(1).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def networks() -> dict[str, Any]:
@@ -128,28 +92,3 @@ def networks() -> dict[str, Any]:
     b0 = EfficientNet(32, (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1))
     b2 = EfficientNet(32, (16, 24, 48, 88, 120, 208, 352), (2, 3, 3, 4, 4, 5, 2))
     return {"resnet18": ResNet18(), "efficientnet_b0": b0, "efficientnet_b2": b2}
-
-
-def _main() -> None:
-    import torch
-
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    scaled = ((image() / 255 - mean) / deviation).astype(np.float32).transpose(0, 3, 1, 2)
-    found = {}
-    for name, network in networks().items():
-        state = network.state_dict()
-        shapes = {k: list(v.shape) for k, v in state.items() if "num_batches" not in k}
-        weights = {k: torch.from_numpy(v) for k, v in drawn(shapes).items()}
-        network.load_state_dict(weights, strict=False)
-        with torch.no_grad():
-            logits = network.eval()(torch.from_numpy(np.ascontiguousarray(scaled)))
-        found[name] = {
-            "shapes": shapes,
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "logits": [[round(v, 5) for v in row] for row in logits[:, :20].tolist()],
-        }
-    json.dump(found, sys.stdout, separators=(",", ":"))
-
-
-if __name__ == "__main__":
-    _main()

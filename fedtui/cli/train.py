@@ -15,7 +15,7 @@ def train(
     json_: JsonOption = False,
 ) -> None:
     """Train a study's model here alone, with the same budget; nothing is sent."""
-    from fedtui import operations
+    from fedtui import events, operations
 
     shown = (operations.study_named(home_of(home), study).metric, "loss")
 
@@ -23,6 +23,8 @@ def train(
         if "round" in news:
             told = news["round"]
             say(f"round {told['round']} of {told['rounds']}: {_words(told['metrics'], shown)}")
+        if "split" in news:
+            say(events.BatchSplit(run="", **news["split"]).sentence)
 
     done = operations.train_alone(home_of(home), study, on_news=tell)
     if json_:

@@ -223,7 +223,8 @@ class BatchSplit(Event):
     def sentence(self) -> str:
         return (
             f"round {self.round}: too little memory, each batch is worked out in "
-            f"{self.pieces} parts; slower, with the same result up to rounding."
+            f"{self.pieces} parts; slower, with the same result up to rounding, unless norm is "
+            "local: those moments are then of a part."
         )
 
 

@@ -1,8 +1,8 @@
 """This site's own model, without any other: a child process of ``fedtui train``.
 
-It reads one JSON order on stdin and writes JSON lines: any number of ``progress`` and ``round``,
-then one ``done`` or ``failed``. Nothing of it is sent anywhere. Every round is kept as it ends, so
-that one that is interrupted goes on where it was.
+It reads one JSON order on stdin and writes JSON lines: any number of ``progress``, ``split`` and
+``round``, then one ``done`` or ``failed``. Nothing of it is sent anywhere. Every round is kept as
+it ends, and in its middle, so that one that is interrupted goes on where it was.
 """
 
 import json
@@ -70,8 +70,18 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         def report(step: int, steps: int, loss: float, round: int = round) -> None:
             say(progress={"round": round, "step": step, "steps": steps, "loss": loss})
 
+        def split(pieces: int, round: int = round) -> None:
+            say(split={"round": round, "pieces": pieces})
+
         trained = engine.train(
-            vector, round=round, stream=stream_of(order["site"]), on_progress=report, local=own
+            vector,
+            round=round,
+            stream=stream_of(order["site"]),
+            on_progress=report,
+            local=own,
+            secret=0,  # nothing is noised; another process can go on from the bookmark
+            keep=folder / "alone.mid",
+            on_split=split,
         )
         vector, own = trained.vector, trained.local
         tensors = {"parameters": vector, "own": own}

@@ -129,7 +129,7 @@ class Audits:
         study = studies.parse(subject.terms["study"].encode())
         fingerprint = str(subject.terms["fingerprint"])
 
-        def progress(step: int, steps: int, _: float | None) -> None:
+        def progress(step: int, steps: int, *_: object) -> None:
             nonlocal told
             if step in (1, steps) or time.monotonic() - told >= _TOLD_SECONDS:
                 told = time.monotonic()

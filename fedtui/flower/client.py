@@ -258,9 +258,8 @@ class SiteClient(NumPyClient):
         promise = self._promised(order) if private else {}
         for place in (self._work.terms(task.key), *self._beside(more)):  # an audit repeats it
             work.write_atomically(place, json.dumps(order).encode())
-        batch = int(task.study.training.get("batch", 0))
 
-        def progress(step: int, steps: int, loss: float | None) -> None:
+        def progress(step: int, steps: int, loss: float | None, examples: int) -> None:
             self._on_progress(
                 events.TrainingProgressed(
                     run=task.key.run,
@@ -269,7 +268,7 @@ class SiteClient(NumPyClient):
                     step=step,
                     steps=steps,
                     loss=loss,
-                    examples=step * batch,
+                    examples=examples,
                 )
             )
 
@@ -280,10 +279,6 @@ class SiteClient(NumPyClient):
                 events.ScaleAgreed(
                     run=task.key.run, data=task.study.data, mean=mean, deviation=deviation
                 )
-            )
-        if done.get("pieces", 1) > 1:
-            self._on_event(
-                events.BatchSplit(run=task.key.run, round=task.key.round, pieces=done["pieces"])
             )
         metrics = done.get("metrics", {})
         if "epsilon" in done:
@@ -314,6 +309,9 @@ class SiteClient(NumPyClient):
             order,
             progress,
             lambda read: self._on_access(task.key.run, task.study, task.fingerprint, read),
+            lambda pieces: self._on_event(
+                events.BatchSplit(run=task.key.run, round=task.key.round, pieces=pieces)
+            ),
         )
         if loaded := done.get("loaded"):
             self._on_event(events.CohortLoaded(**loaded))

@@ -26,7 +26,6 @@ from models import Manifest, _validation
 FEDERATED, LOCAL, TUNED, IMPORTED = "federated", "local", "fine-tuned", "imported"
 _MOST_BINS = 100  # of scores: half a pair in a hundred is then not known
 Predictions = NDArray[np.float32]
-Report = Callable[[int, int, float], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,17 +34,18 @@ class Bench:
 
     Attributes:
         engine: For a study, without record-level privacy: nothing trained here is sent.
-        stream: This site's own number in training.
+        train: From a study, float32 [parameters], ``round``, ``local`` and ``keep`` to what that
+            engine's training gives.
         kept: What the site keeps for itself of the joint model, float32 [local].
     """
 
     data: Dataset
     engine: Callable[[Study], Any]
-    stream: int
+    train: Callable[..., Any]
     kept: Vector
 
 
-def validate(order: dict[str, Any], study: Study, bench: Bench, report: Report) -> dict[str, Any]:
+def validate(order: dict[str, Any], study: Study, bench: Bench) -> dict[str, Any]:
     """The federated, the local and the fine-tuned model on this site's test patients."""
     began = time.monotonic()
     joint = np.fromfile(order["input"], dtype="<f4")
@@ -54,19 +54,19 @@ def validate(order: dict[str, Any], study: Study, bench: Bench, report: Report) 
     predictions = {FEDERATED: bench.engine(study).predict(joint, local=bench.kept)}
     digest = ""
     if study.validation.local:
-        local, own = _local_model(order, study, bench, report)
+        local, own = _local_model(order, study, bench)
         predictions[LOCAL] = bench.engine(study).predict(local, local=own)
         work.write_atomically(Path(order["output"]), vectors.bytes_of(local))
         digest = vectors.hash_of(local)
     if study.validation.fine_tuning:
         training = {**study.training, "epochs": study.validation.fine_tuning, "share": 1.0}
         longer = dataclasses.replace(study, training=training)
-        tuned = bench.engine(longer).train(
+        tuned = bench.train(
+            longer,
             joint,
             round=study.rounds + 1,
-            stream=bench.stream,
-            on_progress=report,
             local=bench.kept,
+            keep=Path(order["folder"], "fine-tuned.mid"),
         )
         predictions[TUNED] = bench.engine(study).predict(tuned.vector, local=tuned.local)
     results = _judged(predictions, study, bench.data)
@@ -129,12 +129,11 @@ def _done(results: dict[str, Any], data: Dataset, began: float, *, vector: str) 
     }
 
 
-def _local_model(
-    order: dict[str, Any], study: Study, bench: Bench, report: Report
-) -> tuple[Vector, Vector | None]:
+def _local_model(order: dict[str, Any], study: Study, bench: Bench) -> tuple[Vector, Vector | None]:
     """Trained on this site's data alone, from the first model, as often as the federation did.
 
-    Every round is kept as it ends, so that a trainer that is killed goes on where it was.
+    Every round is kept as it ends, and in its middle, so that a trainer that is killed goes on
+    where it was.
     """
     folder = Path(order["folder"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
@@ -143,9 +142,7 @@ def _local_model(
     reached, vector, own = kept.newest(folder, "local", about) or (0, first, None)
     for round in range(reached + 1, study.rounds + 1):
         crash.point("trainer.validating", round)
-        trained = bench.engine(study).train(
-            vector, round=round, stream=bench.stream, on_progress=report, local=own
-        )
+        trained = bench.train(study, vector, round=round, local=own, keep=folder / "local.mid")
         vector, own = trained.vector, trained.local
         data = save({**_scaled(order, vector), "own": own}, {**about, "round": str(round)})
         work.write_atomically(folder / f"local-{round:05d}.safetensors", data)

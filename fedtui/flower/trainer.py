@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import math
 import os
 import queue
 import sys
@@ -26,6 +27,7 @@ import models
 from datasets import DataError
 from datasets._splits import sealed
 from fedtui import study as studies
+from fedtui.disclosure import rounded
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, RunError, storage
 from fedtui.flower import access, attack, crash, judging, vectors, work
@@ -115,26 +117,16 @@ class Trainer:
         """One round of local work; the trained vector goes to the order's output file."""
         study = studies.parse(order["study"].encode())
         engine = self._engine_for(study, order, _normalisation(order))
-
-        def report(step: int, steps: int, loss: float) -> None:
-            crash.point("trainer.training", order["round"])
-            _say(
-                out,
-                progress={
-                    "step": step,
-                    "steps": steps,
-                    "loss": loss if np.isfinite(loss) else None,
-                },
-            )
-
-        trained = engine.train(
+        trained = self._trained(
+            order,
+            out,
+            study,
+            engine,
             np.fromfile(order["input"], dtype="<f4"),
             round=order["round"],
             share=order.get("share", 1.0),
-            stream=self._stream,
-            on_progress=report,
             local=_local(order, engine.local.size),
-            secret=self._question(order, study, engine).noise if study.privacy else None,
+            secret=self._question(order, study, engine).noise if study.privacy else 0,
             keep=Path(order["bookmark"]) if order.get("bookmark") else None,
         )
         work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
@@ -145,7 +137,6 @@ class Trainer:
             "metrics": {"loss": trained.loss},
             "seconds": trained.seconds,
             "vector": vectors.hash_of(trained.vector),
-            "pieces": trained.pieces,
             "behind": self._behind(self._load(study, order["source"]), "train", order),
         }
         if engine.plan is not None:
@@ -167,6 +158,53 @@ class Trainer:
             "place": self._account.place(order["source"]["path"]),
             "epsilon": engine.plan.spent(study.rounds),
         }
+
+    def _trained(
+        self,
+        order: dict[str, Any],
+        out: TextIO,
+        study: Study,
+        engine: Any,
+        vector: vectors.Vector,
+        *,
+        round: int,
+        secret: int = 0,
+        **more: Any,
+    ) -> Any:
+        """One round of ``engine``, which says how far it is and where memory asks for pieces.
+
+        What the order asks for next, of whatever engine, begins with as many.
+
+        Args:
+            secret: Without privacy it decides nothing, but must be the same for another trainer to
+                go on from the bookmark of this one.
+        """
+        training = models.configure(models.Training, study.training)
+        examples = len(self._load(study, order["source"]).train)
+
+        def report(step: int, steps: int, loss: float) -> None:
+            crash.point("trainer.training", round)
+            told = loss if np.isfinite(loss) else None
+            seen = _seen(step, examples, training.batch)
+            _say(out, progress={"step": step, "steps": steps, "loss": told, "examples": seen})
+
+        def split(pieces: int) -> None:
+            order["pieces"] = pieces
+            _say(out, split=pieces)
+
+        _say(out, training=training.batch)
+        trained = engine.train(
+            vector,
+            round=round,
+            stream=self._stream,
+            on_progress=report,
+            pieces=order.get("pieces", 1),
+            on_split=split,
+            secret=secret,
+            **more,
+        )
+        _say(out, training=0)
+        return trained
 
     def evaluate(self, order: dict[str, Any]) -> dict[str, Any]:
         """The joint model on this site's own test examples."""
@@ -219,10 +257,6 @@ class Trainer:
             text = studies.canonical(dataclasses.replace(agreed, privacy={})).decode()
             return self._engine_for(studies.parse(text.encode()), {**order, "study": text}, scale)
 
-        def report(step: int, steps: int, loss: float) -> None:
-            told = loss if np.isfinite(loss) else None
-            _say(out, progress={"step": step, "steps": steps, "loss": told})
-
         if engine(study).local.size and order["local"] is None:
             raise OperatorDataError(
                 "What this site keeps for itself of this run's model is not here.",
@@ -231,7 +265,9 @@ class Trainer:
         bench = judging.Bench(
             data=self._load(study, order["source"]),
             engine=engine,
-            stream=self._stream,
+            train=lambda agreed, vector, **how: self._trained(
+                order, out, agreed, engine(agreed), vector, **how
+            ),
             kept=_local(order, engine(study).local.size),
         )
         if order["do"] == "exchange":
@@ -239,7 +275,7 @@ class Trainer:
         elif order["do"] == "judge":
             done = judging.judge_imported(order, study, bench)
         else:
-            done = judging.validate(order, study, bench, report)
+            done = judging.validate(order, study, bench)
         return {**done, "behind": self._behind(bench.data, "test", order)}
 
     def audit(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
@@ -328,6 +364,15 @@ class Trainer:
 def stream_of(site: str) -> int:
     """The number by which a site's order of examples is its own."""
     return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+
+
+def _seen(steps: int, examples: int, batch: int) -> int:
+    """How many examples were in so many steps; of Poisson samples, as many as are expected.
+
+    The coordinator reads it, so an epoch counts as many as a site tells that it has.
+    """
+    epochs, left = divmod(steps, math.ceil(examples / batch))
+    return epochs * rounded(examples) + min(left * batch, rounded(examples))
 
 
 def _local(order: dict[str, Any], size: int) -> vectors.Vector:

@@ -3,11 +3,13 @@
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fedtui import errors, processes
@@ -16,11 +18,21 @@ from fedtui.flower.work import write_atomically
 from fedtui.site import Home
 
 _TRIES = 3  # a trainer killed three times over one piece of work will not manage it
-Progress = Callable[[int, int, float | None], None]
+_COUNTERS = Path("/proc/vmstat")
+Progress = Callable[[int, int, float | None, int], None]
 
 
 class _EndedError(Exception):
-    """The trainer died before it answered."""
+    """The trainer died before it answered.
+
+    Attributes:
+        batch: Examples a step of the training in which SIGKILL met it, as it meets who takes too
+            much memory; 0 for any other death.
+    """
+
+    def __init__(self, cause: str, batch: int = 0) -> None:
+        super().__init__(cause)
+        self.batch = batch
 
 
 class Workbench:
@@ -44,6 +56,7 @@ class Workbench:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._used = time.monotonic()
+        self._cut = ("", 1)  # a study, and into how many pieces its batches are cut here
 
     @property
     def pid(self) -> int | None:
@@ -76,24 +89,38 @@ class Workbench:
         order: dict[str, Any],
         progress: Progress | None = None,
         on_access: Callable[[dict[str, Any]], None] | None = None,
+        on_split: Callable[[int], None] | None = None,
     ) -> dict[str, Any]:
         """Have the trainer carry out ``order``; a trainer that dies is replaced and asked again.
 
+        Where the kernel ended it for want of memory, in the middle of training, batches are cut
+        into twice as many pieces. Not every kernel tells: then a second SIGKILL counts as that,
+        while the first may be anybody's, and the same work again gives the same bits.
+
         Args:
+            progress: Told the steps done, the steps in all, the loss, and the examples seen.
             on_access: Told whose data are read, before they are used.
+            on_split: Told into how many pieces batches are cut from now on.
 
         Raises:
             OperatorError: the trainer's own named error.
             ResourceError: it died three times over this order.
         """
         with self._lock:
-            for attempt in range(_TRIES):
+            deaths = kills = 0
+            while True:
+                pieces, starved = self._pieces(order), _starved()
                 try:
-                    return self._ask(order, progress, on_access)
+                    return self._ask({**order, "pieces": pieces}, progress, on_access, on_split)
                 except _EndedError as error:
                     self._end()
                     self._on_end(str(error))
-                    if attempt == _TRIES - 1:
+                    deaths, kills = deaths + 1, kills + (error.batch > 0)
+                    pieces = 2 * self._pieces(order)
+                    if pieces <= error.batch and (kills > 1 or _starved() > starved):
+                        deaths = 0  # another order, which may fit
+                        self._split(order, pieces, on_split)
+                    elif deaths == _TRIES:
                         raise ResourceError(
                             f"The trainer died {_TRIES} times over the same work ({error}).",
                             remedy="Look for the out-of-memory killer in 'dmesg', and read "
@@ -101,7 +128,6 @@ class Workbench:
                         ) from error
                 finally:
                     self._used = time.monotonic()
-        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """End the trainer."""
@@ -109,6 +135,19 @@ class Workbench:
         if child is not None:
             child.kill()
             self._end()
+
+    def _pieces(self, order: dict[str, Any]) -> int:
+        study, pieces = self._cut
+        return pieces if order["study"] == study else 1
+
+    def _split(
+        self, order: dict[str, Any], pieces: int, on_split: Callable[[int], None] | None
+    ) -> None:
+        """Remember it, so that a later round or trainer need not fail first, and tell it once."""
+        if pieces > self._pieces(order):
+            self._cut = (order["study"], pieces)
+            if on_split is not None:
+                on_split(pieces)
 
     def _warm(self) -> None:
         with self._lock:
@@ -157,8 +196,9 @@ class Workbench:
         order: dict[str, Any],
         progress: Progress | None,
         on_access: Callable[[dict[str, Any]], None] | None,
+        on_split: Callable[[int], None] | None,
     ) -> dict[str, Any]:
-        child = self._started()
+        child, batch = self._started(), 0
         try:
             assert child.stdin is not None
             child.stdin.write(json.dumps(order) + "\n")
@@ -166,11 +206,15 @@ class Workbench:
         except OSError as error:
             raise _EndedError(_cause(child)) from error
         while True:
-            message = self._read(child)
+            message = self._read(child, batch)
             if "progress" in message:
                 if progress is not None:
                     step = message["progress"]
-                    progress(step["step"], step["steps"], step["loss"])
+                    progress(step["step"], step["steps"], step["loss"], step.get("examples", 0))
+            elif "training" in message:
+                batch = message["training"]
+            elif "split" in message:
+                self._split(order, message["split"], on_split)
             elif "access" in message:
                 if on_access is not None:
                     on_access(message["access"])
@@ -180,11 +224,12 @@ class Workbench:
                 done: dict[str, Any] = message["done"]
                 return done
 
-    def _read(self, child: subprocess.Popen[str]) -> dict[str, Any]:
+    def _read(self, child: subprocess.Popen[str], batch: int = 0) -> dict[str, Any]:
         assert child.stdout is not None
         line = child.stdout.readline()
         if not line:
-            raise _EndedError(_cause(child))
+            killed = child.wait() == -signal.SIGKILL
+            raise _EndedError(_cause(child), batch if killed else 0)
         message: dict[str, Any] = json.loads(line)
         return message
 
@@ -203,3 +248,12 @@ class Workbench:
 
 def _cause(child: subprocess.Popen[str]) -> str:
     return processes.cause(child.wait())
+
+
+def _starved() -> int:
+    """How many processes this kernel has ended for want of memory; 0 where it does not say."""
+    try:
+        lines = _COUNTERS.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -20,8 +20,9 @@ def train_alone(
 
     Args:
         name: A study's file, or its id.
-        on_news: Told about twice a second of 'progress' (round, step, steps, loss), and of each
-            'round' (round, rounds, metrics on this site's own test split).
+        on_news: Told about twice a second of 'progress' (round, step, steps, loss), of each
+            'round' (round, rounds, metrics on this site's own test split), and of a 'split' (round,
+            pieces) where memory does not hold a batch.
 
     Returns:
         rounds, resumed (how many were done before), metrics, file and sha256 of the model.
