@@ -381,7 +381,8 @@ class Engine:
             while split not in self._resident:
                 try:
                     placed = jax.device_put(inputs, self._bench.everywhere)
-                    self._resident[split] = jax.block_until_ready(placed)
+                    jax.tree.map(lambda array: array.block_until_ready(), placed)
+                    self._resident[split] = placed
                 except jax.errors.JaxRuntimeError as error:
                     if not _exhausted(error):
                         raise

@@ -211,11 +211,12 @@ def dense(x: Array, slope: Array) -> Array:
     found, size = pairs.sum(axis=(1, 2)), jnp.abs(pairs).sum(axis=(1, 2))
     # Steps that cancel each other, seldom but where somebody means them to: a norm too small is a
     # clip that does not hold. One example after the other, for their gradients are large.
-    return jax.lax.cond(
+    measured: Array = jax.lax.cond(
         (found < _CANCELLED * size).any(),
         lambda: jax.lax.map(lambda each: jnp.square(each[0].T @ each[1]).sum(), (x, slope)),
         lambda: found,
     )
+    return measured
 
 
 def bias(x: Array, slope: Array) -> Array:

@@ -126,7 +126,8 @@ class Ahead:
     def _drawn(self, step: int, count: int) -> Array:
         self._bits.place = step * self._columns * 4 // _BLOCK
         bits = self._bits.draw(count, self._columns, room=self._room)
-        return normal(jax.device_put(bits, self._sharding))
+        draws: Array = normal(jax.device_put(bits, self._sharding))
+        return draws
 
 
 def columns(parameters: int) -> int:

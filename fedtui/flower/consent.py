@@ -175,7 +175,7 @@ class Consent:
             self.synchronise()
         except OperatorError:
             return False
-        return self._register.stamp != since
+        return bool(self._register.stamp != since)
 
     def _synchronise(self) -> dict[str, Any]:
         own = keys.load_private(self._home.keys / "node.key").public_key()
