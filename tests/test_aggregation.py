@@ -305,6 +305,30 @@ def test_an_update_far_longer_than_the_others_is_refused_and_said(trio: Federati
     assert "times as long" in refused[0].cause
 
 
+def test_an_updates_length_is_from_the_rounds_own_model_not_from_the_first(
+    trio: Federation,
+) -> None:
+    def answer(message: Message, round: int, phase: str) -> Message:
+        if phase != "train":
+            return hostile.failed(message)
+        # 11 long: honest ones are 0.6 by then, and 3.6 from where the run began
+        away = np.float32(0.12 if round == 8 else 0.0)
+        return hostile.reply(message, hostile.record(sound(message) + away))
+
+    sites = (COORDINATOR, SITE, STRANGE)
+    terms = fed.study(sites=sites, rounds=8, quorum=Quorum(minimum_sites=2))
+    with hostile.playing(trio.homes[STRANGE], answer, on_trouble=trio.idle) as troubles:
+        ended = trio.run(terms)
+
+    refused = [
+        (e.round, e.site, e.code)
+        for _, e in records(trio.coordinator, events.AnswerRefused, run=ended.run)
+        if e.phase == "train"
+    ]
+    assert not troubles
+    assert refused == [(8, STRANGE, "norm")]
+
+
 @given(updates())
 def test_an_updates_length_is_its_euclidean_distance(
     given_: tuple[list[np.ndarray], list[int]],
