@@ -181,7 +181,7 @@ async def test_what_others_do_shows_by_itself_on_the_screen_in_front(home: Home)
         await sees(pilot, "under way")
         book.append(ended)
         book.close()
-        await sees(pilot, "No site is worse off by its own patients")
+        await sees(pilot, "No site is worse off beyond chance")
 
 
 async def test_orders_that_need_a_running_federation_say_what_to_do_without_one(

@@ -99,7 +99,7 @@ async def test_two_operators_do_everything_from_their_dashboards(folder: Path) -
     async with watching(west).run_test(size=(100, 40)) as one:
         here = one.app
         assert isinstance(here, Dashboard)
-        await sees(one, "no site here yet")
+        await sees(one, "no site yet")
         await one.press("n")
         await sees(one, "New site")
         await fill(one, "sahlgrenska", "yes", "127.0.0.1", str(port))
