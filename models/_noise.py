@@ -30,7 +30,9 @@ _GILES = (
     (1.50140941, 2.83297682),
 )
 _BLOCK = 16  # bytes of one block of AES
+_ALIGNED = 64  # bytes
 _ZEROS = bytes(2**16)  # what is encrypted, over and over
+_FIRST, _GROWTH = 16, 4  # steps of a round's first draw, which the device waits for; times as many
 
 
 class Guard(NamedTuple):
@@ -71,7 +73,8 @@ class Bits:
     def draw(self, rows: int, columns: int, *, room: int = 0) -> NDArray[np.uint32]:
         """uint32 [rows, columns], or [room, columns] with nothing of use behind the rows.
 
-        What is left of the last block is not used.
+        What is left of the last block is not used. The array begins where JAX takes it over on a
+        processor without a copy.
         """
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -79,12 +82,13 @@ class Bits:
         counter = modes.CTR(self.place.to_bytes(_BLOCK, "big"))
         self.place += -(-size // _BLOCK)
         whole = 4 * max(rows, room) * columns
-        into = bytearray(whole + _BLOCK)
+        memory = np.empty(whole + _BLOCK + _ALIGNED, np.uint8)
+        start = -memory.ctypes.data % _ALIGNED
         encryptor = Cipher(algorithms.AES256(self._key), counter).encryptor()
-        view = memoryview(into)
+        view = memory[start:].data
         for at in range(0, size, len(_ZEROS)):  # from the cache, not from as many fresh pages
             encryptor.update_into(_ZEROS[: size - at], view[at:])
-        return np.frombuffer(into, np.uint32, whole // 4).reshape(-1, columns)
+        return memory[start : start + whole].view(np.uint32).reshape(-1, columns)
 
 
 class Ahead:
@@ -105,10 +109,13 @@ class Ahead:
         self._sharding = sharding
         self._thread = ThreadPoolExecutor(1, "noise")
         self._next: tuple[int, int, Future[Array]] | None = None
+        self._most = _FIRST // _GROWTH
 
     def order(self, step: int, count: int) -> None:
-        """Begin to draw for ``count`` steps, or as many as there is room for, from ``step`` on."""
-        count = min(count, self._room)
+        """Begin to draw from ``step`` on: for ``count`` steps, or as many as there is room for, but
+        at most some times as many as before, so that a round begins soon.
+        """
+        count = self._most = min(count, self._most * _GROWTH, self._room)
         self._next = step, count, self._thread.submit(self._drawn, step, count)
 
     def take(self, step: int, count: int, most: int) -> tuple[int, Array]:
@@ -126,8 +133,24 @@ class Ahead:
     def _drawn(self, step: int, count: int) -> Array:
         self._bits.place = step * self._columns * 4 // _BLOCK
         bits = self._bits.draw(count, self._columns, room=self._room)
-        draws: Array = normal(jax.device_put(bits, self._sharding))
+        draws: Array = _by_row(jax.device_put(bits, self._sharding), np.int32(count))
         return draws
+
+
+@jax.jit
+def _by_row(bits: Array, count: Array) -> Array:
+    """Normal numbers, float32 like ``bits``, in the first ``count`` rows.
+
+    Row by row: in one call over all rows XLA would spread it over a processor's cores, where the
+    steps' own products then wait for it.
+    """
+
+    def one(row: Array, found: Array) -> Array:
+        return found.at[row].set(normal(bits[row]))
+
+    nothing = jax.lax.empty(bits.shape, jnp.float32)
+    found: Array = jax.lax.fori_loop(0, count, one, nothing)
+    return found
 
 
 def columns(parameters: int) -> int:
@@ -150,7 +173,6 @@ def noised(summed: Leaves, moves: Sequence[bool], draws: Array, guard: Guard) ->
     return found
 
 
-@jax.jit
 def normal(bits: Array) -> Array:
     """Standard normal numbers, float32, from uint32: the quantiles of 2^32 shares alike.
 
