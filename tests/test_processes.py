@@ -326,7 +326,7 @@ print(faults() - before)
 def test_an_operators_own_tunables_are_left_alone() -> None:
     own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=3"}
 
-    assert processes.for_training(own) == own
+    assert processes.for_training(own)["GLIBC_TUNABLES"] == own["GLIBC_TUNABLES"]
 
 
 @pytest.mark.parametrize(

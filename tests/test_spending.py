@@ -40,9 +40,11 @@ def spend(
     ledger, study = Ledger(book, limit=limit), study or private()
     for round, epsilon in ((1, 1.8), (2, 2.9)):
         key, question = Key(run, round, "train"), f"{run} {round}"
-        ledger.admit(key, study, question)
-        ledger.admit(key, study, question)  # asked again, as after a lost answer
-        ledger.spend(key, study, question, epsilon=epsilon, delta=1e-5)
+        ledger.admit(key, study, question, place="", wanted=3.0)
+        ledger.admit(
+            key, study, question, place="", wanted=3.0
+        )  # asked again, as after a lost answer
+        ledger.spend(key, study, question, place="", epsilon=epsilon, delta=1e-5, tight=None)
 
 
 def warned(book: Journal) -> list[events.Event]:
@@ -78,6 +80,17 @@ def test_a_limit_counts_all_runs_on_the_data(book: Journal) -> None:
         spend(book, "second", limit=5.0)
 
 
+def test_a_limit_counts_other_data_sets_of_the_same_folder(book: Journal) -> None:
+    ledger = Ledger(book, limit=5.0)
+    key, study = Key("first", 1, "train"), private()
+    ledger.spend(key, study, "q", place="folder", epsilon=2.9, delta=1e-5, tight=None)
+    other, key = private(data="breast_cancer"), Key("second", 1, "train")
+
+    assert ledger.admit(key, other, "r", place="elsewhere", wanted=3.0) == 0
+    with pytest.raises(PrivacyError, match=r"Epsilon 2\.9 of this site's 5 is spent"):
+        ledger.admit(key, other, "r", place="folder", wanted=3.0)
+
+
 @pytest.mark.parametrize(
     ("limit", "bound"), [(None, "no limit set (limits.epsilon in site.toml)"), (8.0, "limit 8")]
 )
@@ -101,7 +114,7 @@ def test_a_report_shows_the_run_and_the_sum_of_all(
 
     assert facts is not None
     told = dict(papers.privacy_spent(facts))
-    assert told["privacy spent here"] == "epsilon 2.9 at delta 1e-05"
+    assert told["privacy spent here"] == "epsilon 2.9 (RDP) at delta 1e-05"
     assert told["on these data by all runs"] == f"epsilon 5.8 over 2 runs on 'digits'; {bound}"
 
 
