@@ -148,7 +148,7 @@ def _by_row(bits: Array, count: Array) -> Array:
     def one(row: Array, found: Array) -> Array:
         return found.at[row].set(normal(bits[row]))
 
-    nothing = jax.lax.empty(bits.shape, jnp.float32)
+    nothing = jax.lax.empty(bits.shape, jnp.float32)  # type: ignore[no-untyped-call]
     found: Array = jax.lax.fori_loop(0, count, one, nothing)
     return found
 
