@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 import models
@@ -20,23 +19,15 @@ from models._batches import widest
 from models._bookmark import Bookmark, question
 from models._noise import Guard
 from models._objective import example_losses
+from models._placement import Name, Placement, exhausted, shardings, too_large
 from models._privacy import Plan, plan
 from models._program import BLOCK, Program, program
 from models._rounds import Bench, Progress, Round, Trained, Vector, finite
 
 __all__ = ["Engine", "Evaluated", "Trained", "Training", "use_cache"]
 
-Name = Literal["train", "validation", "test"]
-
 # Of inputs in a call of ``predict``: on a processor 85 images of 128 x 128, elsewhere 445 of 224.
 _VALUES, _MORE_VALUES = 2**22, 2**26
-_NO_MEMORY = (
-    "RESOURCE_EXHAUSTED",
-    "out of memory",
-    "failed to allocate",
-    "cudnn_status_alloc_failed",
-    "cublas_status_alloc_failed",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +98,7 @@ class Engine:
         self._normalisation = normalisation
         self._plan = None if privacy is None else self._promised(privacy, rounds)
         devices = jax.local_devices()
-        everywhere, by_rows = _shardings(devices)
+        everywhere, by_rows = shardings(devices)
         self._bench = Bench(
             program=self._compiled(1),
             training=training,
@@ -119,7 +110,7 @@ class Engine:
             by_rows=by_rows,
             width=len(devices),
         )
-        self._resident: dict[str, Any] = {}
+        self._placement = Placement(data, normalisation, everywhere)
         self._at_once = 0  # rows of a call of ``predict``; not known before it
 
     @property
@@ -210,13 +201,14 @@ class Engine:
         vector, local = self._checked(vector), self._checked_local(local)
         judged = self._training.patience and len(self._data.validation)
         own = bench.secret if secret is None else secret
-        x = self._placed("train")
+        hidden = [] if self._plan is None else [own]  # which decides nothing without a plan
+        x = self._placement.of("train")
         if pieces > bench.pieces:
             self._cut(min(pieces, self._most_pieces))
         while True:
             bookmark = None
             if keep is not None:
-                depends = (vector, local, round, stream, own, *([share] if share < 1 else []))
+                depends = (vector, local, round, stream, *hidden, *([share] if share < 1 else []))
                 bookmark = Bookmark(keep, self._question(*depends))
             try:
                 work = Round(
@@ -236,12 +228,12 @@ class Engine:
                     bookmark.remove()
                 return trained
             except jax.errors.JaxRuntimeError as error:
-                if not _exhausted(error):
+                if not exhausted(error):
                     raise
-                if self._evicted("train"):
+                if self._placement.evicted("train"):
                     continue
                 if bench.pieces == self._most_pieces:
-                    raise _too_large("train on") from error
+                    raise too_large("train on") from error
             self._cut(min(2 * bench.pieces, self._most_pieces))
             if on_split is not None:
                 on_split(bench.pieces)
@@ -257,7 +249,7 @@ class Engine:
             ModelError: ``vector`` or ``local`` is not this model's, or one example is too much for
                 the device's memory.
         """
-        x = self._placed(split)
+        x = self._placement.of(split)
         weights = jax.device_put(self._checked(vector), self._bench.everywhere)
         own = jax.device_put(self._checked_local(local), self._bench.everywhere)
         examples = len(getattr(self._data, split))
@@ -268,12 +260,12 @@ class Engine:
             try:
                 return self._predicted(weights, own, x, examples, min(self._at_once, examples))
             except jax.errors.JaxRuntimeError as error:
-                if not _exhausted(error):
+                if not exhausted(error):
                     raise
-                if self._evicted(split):
+                if self._placement.evicted(split):
                     continue
                 if self._at_once == 1:
-                    raise _too_large("predict") from error
+                    raise too_large("predict") from error
             self._at_once //= 2
 
     def evaluate(
@@ -369,38 +361,6 @@ class Engine:
     def _cut(self, pieces: int) -> None:
         self._bench.pieces, self._bench.program = pieces, self._compiled(pieces)
 
-    def _placed(self, split: Name) -> Any:
-        """A split's inputs on the agreed scale, on the device.
-
-        Raises:
-            ModelError: they do not fit there.
-        """
-        if split not in self._resident:
-            part = getattr(self._data, split)
-            inputs = _inputs.prepare(part, self._data.gives, self._normalisation)
-            while split not in self._resident:
-                try:
-                    placed = jax.device_put(inputs, self._bench.everywhere)
-                    jax.tree.map(lambda array: array.block_until_ready(), placed)
-                    self._resident[split] = placed
-                except jax.errors.JaxRuntimeError as error:
-                    if not _exhausted(error):
-                        raise
-                    if not self._evicted(split):
-                        size = sum(array.nbytes for array in jax.tree.leaves(inputs)) / 1e9
-                        raise ModelError(
-                            f"The examples take {size:.1f} GB, for which the device has no room.",
-                            remedy="Choose smaller images, or a device with more memory.",
-                        ) from error
-        return self._resident[split]
-
-    def _evicted(self, but: Name) -> bool:
-        """Whether other splits lay on the device, which now do not."""
-        others = [split for split in self._resident if split != but]
-        for split in others:
-            del self._resident[split]
-        return bool(others)
-
     def _checked(self, vector: Vector) -> Vector:
         if vector.dtype != np.float32 or vector.shape != (self.manifest.size,):
             raise ModelError(
@@ -420,15 +380,6 @@ class Engine:
         return finite(local, "The site's own part cannot be used")
 
 
-def _shardings(devices: list[Any]) -> tuple[Any, Any]:
-    """Where arrays lie: whole on every device, and cut by columns; None for one device alone."""
-    if len(devices) == 1:
-        return None, None  # plain arrays, as they always were, to the bit
-    mesh = jax.make_mesh((len(devices),), ("rows",), (AxisType.Auto,), devices=devices)
-    whole, cut = PartitionSpec(), PartitionSpec(None, "rows")  # type: ignore[no-untyped-call]
-    return NamedSharding(mesh, whole), NamedSharding(mesh, cut)
-
-
 def use_cache(folder: Path) -> None:
     """Keep compiled functions in ``folder``, so that the next process need not compile them."""
     for key, value in {
@@ -437,14 +388,3 @@ def use_cache(folder: Path) -> None:
         "jax_persistent_cache_min_entry_size_bytes": -1,  # even the smallest
     }.items():
         jax.config.update(key, value)  # type: ignore[no-untyped-call]
-
-
-def _exhausted(error: Exception) -> bool:
-    return any(words.lower() in str(error).lower() for words in _NO_MEMORY)
-
-
-def _too_large(what: str) -> ModelError:
-    return ModelError(
-        f"The device has too little memory to {what} even one example.",
-        remedy="Choose a smaller model or smaller images, or a device with more memory.",
-    )

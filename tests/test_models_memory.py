@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets import Dataset, Feature, Pictures, Split
-from models import ModelError, Privacy, Training, _engine, _rounds
+from models import ModelError, Privacy, Training, _placement, _rounds
 from models._batches import shuffled
 from models._engine import Engine
 
@@ -83,7 +83,7 @@ def test_data_that_outgrow_the_device_are_said_to_and_not_one_example(
     def full(*_: Any) -> Any:
         raise NO_ROOM
 
-    monkeypatch.setattr(_engine.jax, "device_put", full)
+    monkeypatch.setattr(_placement.jax, "device_put", full)
 
     with pytest.raises(ModelError, match=r"^The examples take 0\.0 GB, for which") as found:
         engine.train(start, round=1, stream=0)
@@ -94,14 +94,14 @@ def test_other_splits_make_room_before_batches_are_cut(monkeypatch: pytest.Monke
     engine = site(made())
     start = engine.initial()
     engine.predict(start)
-    assert list(engine._resident) == ["test"]
+    assert engine._placement.resident == ("test",)
     met = full_at_first(engine, 1, monkeypatch)
 
     trained = engine.train(start, round=1, stream=0)
 
     assert met == [1]
     assert trained.pieces == 1
-    assert list(engine._resident) == ["train"]
+    assert engine._placement.resident == ("train",)
 
 
 def test_batches_are_cut_down_to_one_row_and_each_cut_is_told(

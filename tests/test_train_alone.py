@@ -19,7 +19,7 @@ import models
 from fedtui import events, operations
 from fedtui import study as studies
 from fedtui.errors import UsageError
-from fedtui.flower.trainer import stream_of
+from fedtui.flower.brought import stream_of
 from fedtui.site import Home
 from models._engine import Engine
 from tests.federation import records

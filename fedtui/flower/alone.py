@@ -21,7 +21,7 @@ from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError
 from fedtui.flower import fitting, kept, vectors, work
-from fedtui.flower.trainer import pretrained, stream_of
+from fedtui.flower.brought import pretrained, stream_of
 from fedtui.study import Study
 from models import ModelError
 

@@ -30,7 +30,7 @@ from fedtui import study as studies
 from fedtui.disclosure import rounded
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, RunError, storage
-from fedtui.flower import access, attack, crash, judging, vectors, work
+from fedtui.flower import access, attack, brought, crash, judging, vectors, work
 from fedtui.study import Study
 from models import ModelError
 
@@ -53,7 +53,7 @@ class Trainer:
         _engine.use_cache(cache)
         self._engines = _engine
         self._secret = secret
-        self._stream = stream_of(site)
+        self._stream = brought.stream_of(site)
         self._data: dict[str, Any] = {}
         self._fresh: dict[str, Any] | None = None
         self._people: dict[str, dict[str, Any]] = {}  # by split, of the data at hand
@@ -84,7 +84,7 @@ class Trainer:
         study = studies.parse(order["study"].encode())
         data = self._load(study, order["source"])
         if order["normalisation"] is not None:
-            scale = datasets.Normalisation(*_normalisation(order))
+            scale = datasets.Normalisation(*brought.normalisation(order))
             return {
                 "examples": len(data.train.y),
                 "features": [asdict(feature) for feature in data.features],
@@ -96,7 +96,7 @@ class Trainer:
         support = datasets.support(data.train)._asdict()
         digest = ""
         if order["initial"]:
-            first = engine.initial(pretrained(study, order["weights"]))
+            first = engine.initial(brought.pretrained(study, order["weights"]))
             work.write_atomically(Path(order["output"]), vectors.bytes_of(first))
             digest = vectors.hash_of(first)
         return {
@@ -116,7 +116,7 @@ class Trainer:
     def train(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
         """One round of local work; the trained vector goes to the order's output file."""
         study = studies.parse(order["study"].encode())
-        engine = self._engine_for(study, order, _normalisation(order))
+        engine = self._engine_for(study, order, brought.normalisation(order))
         trained = self._trained(
             order,
             out,
@@ -125,7 +125,7 @@ class Trainer:
             np.fromfile(order["input"], dtype="<f4"),
             round=order["round"],
             share=order.get("share", 1.0),
-            local=_local(order, engine.local.size),
+            local=brought.local(order, engine.local.size),
             secret=self._question(order, study, engine).noise if study.privacy else 0,
             keep=Path(order["bookmark"]) if order.get("bookmark") else None,
         )
@@ -152,7 +152,7 @@ class Trainer:
         With the epsilon of the whole run, as the plan spends it.
         """
         study = studies.parse(order["study"].encode())
-        engine = self._engine_for(study, order, _normalisation(order))
+        engine = self._engine_for(study, order, brought.normalisation(order))
         return {
             "question": self._question(order, study, engine).name,
             "place": self._account.place(order["source"]["path"]),
@@ -209,12 +209,12 @@ class Trainer:
     def evaluate(self, order: dict[str, Any]) -> dict[str, Any]:
         """The joint model on this site's own test examples."""
         study = studies.parse(order["study"].encode())
-        engine = self._engine_for(study, order, _normalisation(order))
+        engine = self._engine_for(study, order, brought.normalisation(order))
         crash.point("trainer.evaluating", order["round"])
         evaluated = engine.evaluate(
             np.fromfile(order["input"], dtype="<f4"),
             split="test",
-            local=_local(order, engine.local.size),
+            local=brought.local(order, engine.local.size),
         )
         return {
             "examples": evaluated.examples,
@@ -251,7 +251,7 @@ class Trainer:
     def validate(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
         """What the run's models are worth here: the site's own, or other sites'."""
         study = studies.parse(order["study"].encode())
-        scale = _normalisation(order)
+        scale = brought.normalisation(order)
 
         def engine(agreed: Study) -> Any:
             text = studies.canonical(dataclasses.replace(agreed, privacy={})).decode()
@@ -268,7 +268,7 @@ class Trainer:
             train=lambda agreed, vector, **how: self._trained(
                 order, out, agreed, engine(agreed), vector, **how
             ),
-            kept=_local(order, engine(study).local.size),
+            kept=brought.local(order, engine(study).local.size),
         )
         if order["do"] == "exchange":
             done = judging.exchange(order, study, bench)
@@ -284,7 +284,7 @@ class Trainer:
         if order["object"] == "local model":  # which is trained without record-level privacy
             text = studies.canonical(dataclasses.replace(study, privacy={})).decode()
             study, order = studies.parse(text.encode()), {**order, "study": text}
-        scale = _normalisation(order)
+        scale = brought.normalisation(order)
         engine = self._engine_for(study, order, scale)
         leakage = attack.audit(
             order,
@@ -292,8 +292,8 @@ class Trainer:
             engine=engine,
             data=self._load(study, order["source"]),
             normalisation=scale,
-            start=engine.initial(pretrained(study, order["weights"])),
-            kept=_local(order, engine.local.size),
+            start=engine.initial(brought.pretrained(study, order["weights"])),
+            kept=brought.local(order, engine.local.size),
             report=lambda step, steps, loss: _say(
                 out, progress={"step": step, "steps": steps, "loss": loss}
             ),
@@ -315,12 +315,12 @@ class Trainer:
         return fresh
 
     def _load(self, study: Study, source: dict[str, Any]) -> Any:
-        key = _data_key(study, source)
+        key = brought.data_key(study, source)
         if key not in self._data:
             self._data = {}  # one at a time: a hospital's memory is not ours
             self._people = {}
             data = datasets.load(
-                study.data, part=source["part"], seed=study.seed, **_places(source)
+                study.data, part=source["part"], seed=study.seed, **brought.places(source)
             )
             self._data = {key: data}
             self._fresh = {
@@ -341,7 +341,7 @@ class Trainer:
 
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
         shape = normalisation if normalisation is None else [v.tolist() for v in normalisation]
-        key = json.dumps([order["study"], _data_key(study, order["source"]), shape])
+        key = json.dumps([order["study"], brought.data_key(study, order["source"]), shape])
         if self._engine[0] != key:
             engine = self._engines.Engine(
                 model=study.model,
@@ -358,12 +358,7 @@ class Trainer:
 
     def _question(self, order: dict[str, Any], study: Study, engine: Any) -> "Question":
         data = self._load(study, order["source"])
-        return self._account.question(order, engine, data, _local(order, engine.local.size))
-
-
-def stream_of(site: str) -> int:
-    """The number by which a site's order of examples is its own."""
-    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
+        return self._account.question(order, engine, data, brought.local(order, engine.local.size))
 
 
 def _seen(steps: int, examples: int, batch: int) -> int:
@@ -373,57 +368,6 @@ def _seen(steps: int, examples: int, batch: int) -> int:
     """
     epochs, left = divmod(steps, math.ceil(examples / batch))
     return epochs * rounded(examples) + min(left * batch, rounded(examples))
-
-
-def _local(order: dict[str, Any], size: int) -> vectors.Vector:
-    """What this site keeps for itself, float32 [size]; zeros before it ever trained."""
-    if order["local"] is None:
-        return np.zeros(size, dtype=np.float32)
-    kept: vectors.Vector = np.fromfile(order["local"], dtype="<f4")
-    return kept
-
-
-def pretrained(study: Study, weights: str | None) -> Path | None:
-    """The file that the study begins with, if it names one."""
-    if not study.pretrained:
-        return None
-    if weights is None:
-        raise OperatorDataError(
-            f"Study {study.id} begins with pretrained weights, and this site names no file.",
-            remedy=f"Add {study.model} = '/path/to/file.safetensors' under [weights] in site.toml.",
-        )
-    try:
-        with Path(weights).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise OperatorDataError(
-            f"The pretrained weights {weights} cannot be read: {error.strerror}.",
-            remedy="Check the path under [weights] in site.toml.",
-        ) from error
-    if found != study.pretrained:
-        raise OperatorDataError(
-            f"{weights} has sha256 {found[:12]}…, and the study names {study.pretrained[:12]}….",
-            remedy="Fetch the file that the study means.",
-        )
-    return Path(weights)
-
-
-def _places(source: dict[str, Any]) -> dict[str, Path | None]:
-    """Where the site's files lie, and its list of patients who opted out."""
-    return {key: Path(source[key]) if source.get(key) else None for key in ("path", "excluded")}
-
-
-def _data_key(study: Study, source: dict[str, Any]) -> str:
-    """Another one as soon as a study needs other data, or somebody opts out."""
-    lists = datasets.opt_outs(study.data, **_places(source))
-    said = [hashlib.sha256(file.read_bytes()).hexdigest() for file in lists if file.is_file()]
-    return json.dumps([study.data, study.seed, source, said], sort_keys=True)
-
-
-def _normalisation(order: dict[str, Any]) -> Any:
-    if order["normalisation"] is None:
-        return None
-    return tuple(np.asarray(row, dtype=np.float64) for row in order["normalisation"])
 
 
 def _say(out: TextIO, **message: Any) -> None:
