@@ -14,8 +14,10 @@ from models._batches import widths
 from models._convolution import nested
 from models._ghost import clipped_sum
 from models._network import Inputs, Leaves
-from models._noise import Guard, noised
+from models._noise import Draws, Guard, noised
 from models._objective import Objective
+
+NO_NOISE = (np.zeros((0, 0), np.float32),) * 2
 
 
 class Course(NamedTuple):
@@ -27,8 +29,8 @@ class Course(NamedTuple):
         before: Steps of the round that came before this epoch.
         steps: Steps of the whole round.
         variation: uint32 [2], decides how images vary, if they do.
-        draws: float32 [steps, parameters], standard normal: DP-SGD's noise from the stretch's first
-            step on; empty without it.
+        draws: Twice float32 [steps, half], standard normal, together at least the parameters:
+            DP-SGD's noise from the stretch's first step on; empty without it.
     """
 
     anchor: Leaves
@@ -36,7 +38,7 @@ class Course(NamedTuple):
     before: np.int32
     steps: np.int32
     variation: Any = np.zeros(2, np.uint32)
-    draws: Any = np.zeros((0, 0), np.float32)
+    draws: Any = NO_NOISE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class Descent:
             return (room,)  # devices share the columns evenly
         return widths(room, self.guard.batch)
 
-    def protected(self, summed: Leaves, leaves: Leaves, draws: Array, course: Course) -> Leaves:
+    def protected(self, summed: Leaves, leaves: Leaves, draws: Draws, course: Course) -> Leaves:
         """The noisy mean of clipped gradients, and the slope of the penalty, which no row moves."""
         assert self.guard is not None
         noisy = noised(summed, self.aim.net.moves, draws, self.guard)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import models
 from datasets import Dataset
 from models import Manifest, ModelError, Privacy, Training, _demands, _inputs, _metrics, _pretrained
+from models._ahead import Ahead
 from models._batches import widest
 from models._bookmark import Bookmark, question
 from models._noise import Guard
@@ -99,8 +100,9 @@ class Engine:
         self._plan = None if privacy is None else self._promised(privacy, rounds)
         devices = jax.local_devices()
         everywhere, by_rows = shardings(devices)
+        whole = self._compiled(1)
         self._bench = Bench(
-            program=self._compiled(1),
+            program=whole,
             training=training,
             examples=len(data.train),
             labels=jax.device_put(data.train.y, everywhere),
@@ -109,6 +111,7 @@ class Engine:
             everywhere=everywhere,
             by_rows=by_rows,
             width=len(devices),
+            ahead=self._drawing(whole.manifest.size, everywhere),
         )
         self._placement = Placement(data, normalisation, everywhere)
         self._at_once = 0  # rows of a call of ``predict``; not known before it
@@ -321,6 +324,17 @@ class Engine:
             batch=self._training.batch,
             epochs=self._training.epochs,
             rounds=rounds,
+        )
+
+    def _drawing(self, parameters: int, sharding: Any) -> Ahead | None:
+        if self._plan is None:
+            return None
+        return Ahead(
+            self._plan,
+            examples=len(self._data.train),
+            epochs=self._training.epochs,
+            parameters=parameters,
+            sharding=sharding,
         )
 
     def _question(self, *depends: Any) -> str:

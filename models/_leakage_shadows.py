@@ -18,7 +18,7 @@ from models._batches import sampled, shuffled
 from models._descent import Course
 from models._inputs import Scale
 from models._leakage_scores import Flags
-from models._noise import Bits, normal
+from models._noise import Bits, columns, normal
 from models._privacy import Plan
 from models._program import BLOCK, Program, State
 from models._rounds import Vector
@@ -178,7 +178,7 @@ def _rounds(
 ) -> tuple[Array, Array]:
     """One round of many models, as ``_rounds.Round`` has it for one."""
     count = len(program.manifest.entries)
-    numbers = program.manifest.size + program.local.size
+    numbers = columns(program.manifest.size)
     keys, rate = given
     generate: Callable[..., tuple[Array, Array]] = jax.lax.rng_bit_generator
 

@@ -126,7 +126,9 @@ def program(
                 leaves, x, y, rows, at, course, fitted=fitted
             )
         if guard is not None:
-            gradient = descent.protected(gradient, leaves, course.draws[place], course)
+            first, second = course.draws
+            draws = first[place], second[place]
+            gradient = descent.protected(gradient, leaves, draws, course)
         change, memory = optimizer.update(gradient, memory, leaves)
         if training.schedule != "constant" or training.warmup or training.decay != 1:
             factor = _factor(training, course.before + at, course.steps) * course.rate

@@ -11,18 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import ModelError, Training
-from models._batches import Order, sampled, shuffled, widened
+from models._ahead import Ahead
+from models._batches import Order, shuffled, widened
 from models._bookmark import Bookmark, Place
-from models._descent import Course
-from models._noise import Ahead, Bits, columns
+from models._descent import NO_NOISE, Course
 from models._privacy import Plan
 from models._program import Program, State
 
 Vector = NDArray[np.float32]
 Progress = Callable[[int, int, float], None]
 
-_MOST_STEPS = 256  # of noise drawn at once: a call costs .6 ms, two steps of a small network
-_MOST_DRAWS = 2**25  # drawn at once, 134 MB; three steps of ResNet-18
 _PACE = 0.5  # seconds between reports; a person sees movement, and the device hardly waits
 _TOLD = 0.8  # of them, after which a report is due: a stretch seldom takes quite as long
 
@@ -67,6 +65,7 @@ class Bench:
         by_rows: How arrays lie whose columns the devices share.
         width: Devices.
         pieces: Into how many parts a batch is cut.
+        ahead: Draws batches and noise; None without a plan.
         pace: Steps a stretch; follows the device's speed.
     """
 
@@ -81,11 +80,7 @@ class Bench:
     width: int
     pieces: int = 1
     pace: int = 1
-
-    @property
-    def room(self) -> int:
-        """Steps whose noise is drawn at once."""
-        return max(1, min(_MOST_STEPS, _MOST_DRAWS // columns(self.program.manifest.size)))
+    ahead: Ahead | None = None
 
 
 @dataclass(slots=True)
@@ -130,12 +125,9 @@ class Round:
         self._fewer = share < 1 or bench.training.share < 1
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
-        self._samples = Bits("samples", secret, seed, round, stream)
-        self._ahead: Ahead | None = None
-        if bench.plan is not None:
-            bits = Bits("noise", secret, seed, round, stream)
-            parameters = bench.program.manifest.size
-            self._ahead = Ahead(bits, parameters, room=bench.room, sharding=bench.everywhere)
+        self._ahead = bench.ahead
+        if self._ahead is not None:
+            self._ahead.begin(secret, seed, round, stream)
         self._losses: list[float] = []  # a step's sum over its examples, in nats
         self._sizes: list[int] = []
         self._best = _Best()
@@ -201,12 +193,13 @@ class Round:
     def _epoch(self, number: int, state: State, course: Course, first: int) -> State:
         """One pass over the examples from step ``first``, a stretch of some half second at a time.
 
-        Under a plan the next stretch's noise is drawn while the device works on this one.
+        Under a plan what chance decides of the next stretch is drawn while the device works on this
+        one.
         """
         bench, steps = self._bench, self._limit
         course = course._replace(before=np.int32(len(self._losses) - first))
-        begun = self._state_of_chance(), len(self._sizes)
-        order = self._order()
+        begun = self._random.bit_generator.state, len(self._sizes)
+        order = self._order(number)
         self._sizes += (order >= 0).sum(axis=1).tolist()
         resident = jax.device_put(widened(order, bench.width * bench.pieces), bench.by_rows)
         last = len(order)
@@ -225,7 +218,7 @@ class Round:
                 np.int32(end),
                 course._replace(draws=draws),
             )
-            self._draw_ahead(len(self._losses) + count, last - end or len(order))
+            self._draw_ahead(number, len(self._losses) + count, last - end or len(order))
             self._losses += np.asarray(sums)[first:end].tolist()
             now = time.monotonic()
             bench.pace = _paced(bench.pace, count / (now - started))
@@ -236,29 +229,28 @@ class Round:
                 self._bookmark.write(self._place(number, first, state, *begun))
         return state
 
-    def _order(self) -> Order:
-        bench = self._bench
-        if bench.plan is None:
-            return shuffled(self._random, bench.examples, bench.training.batch)
-        return sampled(self._samples, bench.examples, bench.plan, bench.training.epochs)
+    def _order(self, number: int) -> Order:
+        if self._ahead is not None:
+            return self._ahead.batches(number)
+        return shuffled(self._random, self._bench.examples, self._bench.training.batch)
 
     def _stretch(self, left: int) -> tuple[int, Any]:
         """How many of the ``left`` steps to do now, at least one, and their noise under a plan."""
         count, step = min(self._bench.pace, left), len(self._losses)
         if self._ahead is None:
-            return count, np.zeros((0, 0), np.float32)
-        return self._ahead.take(step, count, left)
+            return count, NO_NOISE
+        return self._ahead.noise(step, count, left)
 
-    def _draw_ahead(self, step: int, left: int) -> None:
-        """Begin to draw the noise from ``step`` on, unless the round ends there."""
+    def _draw_ahead(self, number: int, step: int, left: int) -> None:
+        """Begin with the noise from ``step`` on, unless the round ends there, and the batches of
+        the epoch after ``number``.
+        """
         if self._ahead is not None and step < self._limit:
-            self._ahead.order(step, min(self._bench.pace, left))
-
-    def _state_of_chance(self) -> dict[str, Any]:
-        return {"order": self._random.bit_generator.state, "samples": self._samples.place}
+            self._ahead.draw_noise(step, min(self._bench.pace, left))
+            self._ahead.draw_batches(number + 1)
 
     def _place(
-        self, number: int, first: int, state: State, chance: dict[str, Any], epochs_before: int
+        self, number: int, first: int, state: State, chance: Any, epochs_before: int
     ) -> Place:
         """Before step ``first`` of epoch ``number``, which began with ``chance``."""
         best = self._best
@@ -287,8 +279,7 @@ class Round:
         kept = [np.asarray(arrays[f"{i}"]) for i in range(len(leaves))]
         self._losses, self._sizes = facts["losses"], facts["sizes"]
         self._told = len(self._losses)
-        self._random.bit_generator.state = facts["chance"]["order"]
-        self._samples.place = facts["chance"]["samples"]
+        self._random.bit_generator.state = facts["chance"]
         epoch, loss = facts["best"]
         best = arrays.get("best vector"), arrays.get("best local")
         self._best = _Best(epoch, loss, *best)

@@ -402,8 +402,8 @@ def test_steps_of_every_size_are_clipped_and_divided_alike() -> None:
     assert engine.plan is not None
     train, by_hand = engine._data.train, np.zeros(4)
     x = np.column_stack([np.ones(400), train.x])
-    bits, used = Bits("samples", 5, 7, 1, 0), set()
-    for rows in (row for _ in range(6) for row in sampled(bits, 400, engine.plan, 6)):
+    used, epochs = set(), [Bits("samples", 5, 7, 1, 0, epoch) for epoch in range(1, 7)]
+    for rows in (row for bits in epochs for row in sampled(bits, 400, engine.plan, 6)):
         own = rows[rows >= 0]
         slopes = (1 / (1 + np.exp(-x[own] @ by_hand)) - train.y[own])[:, None] * x[own]
         norms = np.linalg.norm(slopes, axis=1, keepdims=True)
@@ -415,7 +415,7 @@ def test_steps_of_every_size_are_clipped_and_divided_alike() -> None:
 
 
 def test_many_bits_are_one_stream() -> None:
-    whole = Bits("noise", 3).draw(1, 50_000, room=2)
+    whole = Bits("noise", 3).draw(1, 50_000)
     by_parts = Bits("noise", 3)
 
     parts = np.concatenate([by_parts.draw(1, 10_000)[0] for _ in range(5)])
@@ -442,15 +442,41 @@ def test_every_use_and_every_word_gives_other_bits() -> None:
     assert len({each.draw(1, 4).tobytes() for each in kinds}) == 4
 
 
-def test_noise_is_the_normal_quantile_of_its_bits() -> None:
-    middle = np.random.default_rng(0).integers(0, 2**31, 500, dtype=np.uint32)
-    tails = np.array([0, 1, 5, 100, 10_000, 2**31 - 1], np.uint32)
-    for bits, error in ((middle, 3e-6), (tails, 4e-4)):
-        share = (bits.astype(np.float64) + 0.5) / 2**32
-        truth = np.array([NormalDist().inv_cdf(p) for p in share])
+def test_noise_is_box_and_mullers_of_its_bits() -> None:
+    random = np.random.default_rng(0)
+    ends = np.array([0, 1, 2**29 - 1, 2**29, 2**30, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
+    far = np.concatenate([ends, random.integers(0, 2**32, 4000, dtype=np.uint32)])
+    where = np.concatenate([ends[::-1], random.integers(0, 2**32, 4000, dtype=np.uint32)])
+    # In 64 bits: the upper half of the first word counts down to the middle.
+    below, above = (far % 2**31 + 0.5) / 2**32, far >= 2**31
+    distance = np.sqrt(-2 * np.where(above, np.log1p(-below), np.log(below)))
+    angle = (where % 2**29 + 0.5) / 2**29 * np.pi / 4
+    swapped = where & 2**29 > 0
+    x, y = np.cos(angle), np.sin(angle)
+    x, y = np.where(swapped, y, x), np.where(swapped, x, y)
 
-        np.testing.assert_allclose(normal(jnp.asarray(bits)), truth, rtol=error, atol=1e-6)
-        np.testing.assert_allclose(normal(jnp.asarray(bits | 2**31)), -truth, rtol=error, atol=1e-6)
+    along, across = normal(jnp.asarray(np.concatenate([far, where])))
+
+    error = 2e-6 * distance
+    assert (np.abs(along - distance * x * np.where(where & 2**30, 1, -1)) <= error).all()
+    assert (np.abs(across - distance * y * np.where(where >> 31, 1, -1)) <= error).all()
+    assert distance.max() > 6.6
+    assert 0 < distance.min() < 2e-5
+
+
+def test_noise_is_normal_whole_and_where_halves_meet() -> None:
+    bits = Bits("noise", 1).draw(1, 2_000_000)[0]
+    along, across = (np.asarray(half, np.float64) for half in normal(jnp.asarray(bits)))
+
+    both = np.concatenate([along, across])
+    levels = np.array([-4, -3, -2, -1, -0.5, -0.01, 0, 0.01, 0.5, 1, 2, 3, 4])
+    truth = np.array([NormalDist().cdf(level) for level in levels])
+    found = np.array([(both < level).mean() for level in levels])
+    # Five deviations of a count; and that the halves tell nothing of each other.
+    assert (np.abs(found - truth) < 5 * np.sqrt(truth * (1 - truth) / len(both))).all()
+    assert both.std() == pytest.approx(1, abs=5 / math.sqrt(2 * len(both)))
+    for one, other in ((along, across), (along**2, across**2), (along * across, along)):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / math.sqrt(len(along))
 
 
 def test_room_grows_for_an_unlikely_batch() -> None:
