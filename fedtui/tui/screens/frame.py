@@ -41,6 +41,9 @@ class Filtered(Page, Protocol):
     words: str
 
 
+_ROWS = ("header", "body", "alarm", "keys")
+
+
 class Frame(Screen[None], inherit_css=False):
     """What every page shares."""
 
@@ -56,32 +59,31 @@ class Frame(Screen[None], inherit_css=False):
 
     def compose(self) -> ComposeResult:
         """Four widgets, whatever the page."""
-        yield Lines(id="header")
-        yield Lines(id="body")
-        yield Lines(id="alarm")
-        yield Lines(id="keys")
+        for name in _ROWS:
+            yield Lines(id=name)
 
     def show(self, view: View) -> None:
         """Bring every row up to date with ``view``; what has not changed is not repainted."""
         width, height = self.app.size
-        if not self.is_mounted or not width:
-            return
+        lines = {row.id: row for row in self.query(Lines)}
+        if not self.is_mounted or not width or len(lines) < len(_ROWS):
+            return  # before the first one, or news came while Textual took the rows away
         plain = view.glyphs.ascii
         small = width < SMALLEST[0] or height < SMALLEST[1]
         for name in ("header", "alarm", "keys"):
-            self.query_one(f"#{name}", Lines).display = not small
-        body = self.query_one("#body", Lines)
+            lines[name].display = not small
+        body = lines["body"]
         if small:
             prefix, role, _ = alarm(view)
             word = f"{view.phase} {prefix}: too small, run 'fedtui status'"
             body.show([((text.cut(word, width, "~"), role),)], ascii=plain)
             return
-        self.query_one("#header", Lines).show([rows.header(view, width)], ascii=plain)
+        lines["header"].show([rows.header(view, width)], ascii=plain)
         body.show(self.page.draw(view, width, height - 3), ascii=plain)
-        self.query_one("#alarm", Lines).show([rows.attention(view, width)], ascii=plain)
+        lines["alarm"].show([rows.attention(view, width)], ascii=plain)
         now = view.conditions
         valid = [a for a in view.valid(self.page.name) if now.issuperset(a.when)]
-        self.query_one("#keys", Lines).show([rows.keys(valid, self.page.name, width)], ascii=plain)
+        lines["keys"].show([rows.keys(valid, self.page.name, width)], ascii=plain)
 
     @property
     def text(self) -> str:
