@@ -52,6 +52,20 @@ def holder(home: Home) -> subprocess.Popen[str]:
     return child
 
 
+@pytest.mark.parametrize(
+    ("process", "heavy"),
+    [("coordinator", {"jax", "flax", "optax"}), ("agent", {"jax", "flax", "optax", "sqlalchemy"})],
+)
+def test_only_the_trainer_loads_jax_and_only_the_coordinator_flowers_server(
+    process: str, heavy: set[str]
+) -> None:
+    code = f"import sys, fedtui.flower.{process}; print(*sorted({heavy!r} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == []
+
+
 def test_a_rival_is_refused_and_told_who_holds_the_lock(home: Home) -> None:
     with holder(home) as child:
         try:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from fedtui.errors import (
     UsageError,
     storage,
 )
-from fedtui.flower import continuity, crash, probing, validation
+from fedtui.flower import continuity, crash, validation
 from fedtui.flower.auditing import Audits
 from fedtui.flower.belonging import Belonging
 from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
@@ -42,7 +42,8 @@ from fedtui.flower.link import Link, RevokedError, other_protocol
 from fedtui.flower.node import HEARTBEAT_SECONDS, Node
 from fedtui.flower.release import Exit
 from fedtui.flower.releases import Releases
-from fedtui.flower.work import Key, Work
+from fedtui.flower.reporting import Reports
+from fedtui.flower.work import PROBE, Key, Work
 from fedtui.flower.workbench import Workbench
 from fedtui.identifiers import scrubbed
 from fedtui.journal import Journal
@@ -50,13 +51,12 @@ from fedtui.operations import findings
 from fedtui.processes import Lock
 from fedtui.site import Home
 from fedtui.study import PROTOCOL
-from fedtui.transport import LinkError, disk_full
+from fedtui.transport import LinkError
 
 REPORT_SECONDS = 1.0
 STORAGE_SECONDS = 1.0  # between two tries over a disk that is full
 CHECK_SECONDS = 6.0  # while a run is under way: a link that goes bad is named within 10 s
 IDLE_CHECK_SECONDS = 120.0
-REPORT_TIMEOUT_SECONDS = 6.0  # a cut link is named within 10 s, also while training
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
 STOCK_POLL_SECONDS = 0.5  # a stock SuperLink has no request that waits for work
 
@@ -72,8 +72,6 @@ class Agent:
         key = keys.load_private(home.keys / "node.key")
         self._lock = Lock(home, "agent")
         self._journal = Journal(home.journal, source="agent", patient=True)
-        # Of the report thread, which tells the coordinator that the other one waits for the disk.
-        self._news = Journal(home.journal, source="agent")
         self._storage = ""  # what the disk says while something here cannot be written
         self._link = Link(membership, site=self._site.name, key=key)
         self._node = Node(membership, key)
@@ -125,21 +123,20 @@ class Agent:
             append=self._append, clean=exit.words,
         )  # fmt: skip
         self._health = Health(self._append)
-        self._head_of = ""  # the run whose round this site has just finished
-        self._told = self._journal.head()[0]  # the last record of our checks that others know
         self._worked = float("-inf")  # when the last piece of work came, by the monotonic clock
         self._run, self._seen = "", 0  # the run that it was for, until the journal tells its end
         self._continuity = Continuity(
             self._journal, site=self._site.name, key=lambda: self._belonging.key.public_key()
         )
-        self._branch: Any = None  # of the coordinator's journal, as far as it is followed here
-        self._from: int | None = None  # where its new branch is to be read from
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
-        self._progress: events.TrainingProgressed | None = None  # for the next report
-        self._before: events.TrainingProgressed | None = None
         self._state: dict[str, Any] = {"state": "waiting"}
+        self._reports = Reports(
+            home, self._site, self._journal, link=self._link, exit=exit, consent=self._consent,
+            bench=self._bench, belonging=self._belonging, boot=self._boot,
+            state=lambda: self._state, trouble=lambda: self._trouble,
+        )  # fmt: skip
 
     def run(self) -> None:
         """Serve until SIGTERM."""
@@ -264,7 +261,7 @@ class Agent:
         message = self._node.fetch(head, tree)
         pulled = time.monotonic()
         key = self._key_of(message)
-        if key.phase == probing.PHASE:
+        if key.phase == PROBE:
             self._node.push(self._exit.nothing(reply_to=message), round=0)
             return
         crash.point("agent.pulled", key.round)
@@ -285,11 +282,11 @@ class Agent:
             self._node.push(reply, round=key.round)
         finally:
             self._state = {"state": "waiting"}
-            self._progress = None
+            self._reports.over()
         metrics = dict(reply.content.metric_records["metrics"]) if reply.has_content() else {}
         numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
         if key.phase in ("evaluate", "validate", "exchange"):
-            self._head_of = key.run
+            self._reports.round_ended(key.run)
         trained = self._current.seconds if self._current else 0.0
         self._append(
             events.WorkAnswered(
@@ -358,7 +355,7 @@ class Agent:
             ledger=Ledger(self._journal, limit=here.limits.epsilon),
             work=self._work,
             bench=self._bench,
-            on_progress=partial(self._progressed, private=bool(assignment.study.privacy)),
+            on_progress=partial(self._reports.progressed, private=bool(assignment.study.privacy)),
             on_event=self._append,
             cohorts=self._exit.cohorts,
             audit=self._home.audit,
@@ -372,7 +369,7 @@ class Agent:
         while True:
             time.sleep(SLOW_SECONDS if self._health.slow else REPORT_SECONDS)
             try:
-                self._report()
+                self._reports.send()
                 self._health.reported(None)
             except LinkError as error:  # the link thread may be deep in training
                 self._health.reported(error)
@@ -380,54 +377,6 @@ class Agent:
                 self._revoked(error)
             except (OperatorError, OSError):  # the link thread meets and names it
                 continue
-
-    def _report(self) -> None:
-        progress, self._progress = self._progress, None
-        own = self._site.coordinates  # then the coordinator writes into this very journal
-        run = self._head_of
-        body = {
-            "boot": self._boot,
-            "state": self._state,
-            "head": self._signed_head(run) if run and not own else None,
-            "progress": events.to_fields(progress) if progress else None,
-            "after": None if own else self._after(),
-            "storage": bool(self._trouble),
-        }
-        checked = self._journal.own(("LinkChecked",), self._told)
-        if checked:
-            body["checked"] = events.to_fields(checked[-1].event)
-        answer = self._link.post(
-            "/fedtui/report", self._exit.words(body), timeout=REPORT_TIMEOUT_SECONDS
-        )
-        self._consent.follow(answer.get("studies"))
-        if self._head_of == run:
-            self._head_of = ""
-        if checked:
-            self._told = checked[-1].seq
-        if not own and (branch := answer.get("branch")) != self._branch:
-            self._branch = branch
-            self._from = continuity.turning(self._journal, branch)
-            if self._from is not None:  # what came now is not what follows there
-                return
-        if news := list(_news(answer.get("news"))):
-            self._from = None
-            self._news.append_all(news)
-            if self._bench.pid is None and any(self._concerns_us(event) for event, _ in news):
-                self._bench.warm()  # the work follows
-        if not own and answer.get("storage") is True:
-            raise disk_full()
-
-    def _after(self) -> int:
-        """Up to where the coordinator's news is known here."""
-        return self._journal.last_origin() if self._from is None else self._from
-
-    def _signed_head(self, run: str) -> dict[str, Any]:
-        """This site's journal as it stands, signed: what its peers will hold it to."""
-        at, head = self._journal.head()
-        key = self._belonging.key
-        signature = keys.sign_head(key, site=self._site.name, at=at, head=head.hex())
-        public = keys.public_bytes(key.public_key()).decode()
-        return {"run": run, "at": at, "head": head.hex(), "key": public, "signature": signature}
 
     def _check_for_ever(self) -> None:
         """Repeat the cheap checks: often during a run or without a link, else now and then."""
@@ -441,10 +390,6 @@ class Agent:
             idle = 0.0
             with contextlib.suppress(OSError):  # a check's own probe on a full disk
                 findings.record(self._home, checks.cheap(home=self._home), self._journal, known)
-
-    def _concerns_us(self, event: events.Event) -> bool:
-        asked = (events.RunSubmitted, events.PhaseStarted)
-        return isinstance(event, asked) and self._site.name in event.sites
 
     def _rest(self) -> None:
         """End a trainer that has been idle, once the run it worked for is over or paused."""
@@ -471,12 +416,6 @@ class Agent:
                     continue
 
     # Shared.
-
-    def _progressed(self, event: events.TrainingProgressed, *, private: bool) -> None:
-        told = self._exit.progress(event, before=self._before, private=private)
-        self._before = event
-        self._progress = told
-        self._append(told)  # of a coordinator's own site the others read this very record
 
     def _revoked(self, error: RevokedError) -> float:
         """End with the membership; returns how long to wait for that end, in seconds."""
@@ -506,15 +445,6 @@ class Agent:
 
     def _append(self, event: events.Event) -> None:
         self._journal.append(event)
-
-
-def _news(items: Any) -> Iterator[tuple[events.Event, int]]:
-    """The coordinator's news with its position there, without what this fedtui does not know."""
-    for item in items if isinstance(items, list) else ():
-        try:
-            yield events.accept(item["event"]), int(item["seq"])
-        except (ValueError, KeyError, TypeError):  # e.g. a kind of event from a newer fedtui
-            continue
 
 
 def _key(message: Message) -> Key:

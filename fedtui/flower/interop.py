@@ -10,7 +10,7 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -25,10 +25,12 @@ from fedtui.events import Phase
 from fedtui.flower import arrays
 from fedtui.flower.client import Assignment, read_order
 from fedtui.flower.release import bounded_metrics
-from fedtui.flower.trainer import Trainer
 from fedtui.flower.work import Key
 from fedtui.journal import Journal
 from fedtui.study import Study
+
+if TYPE_CHECKING:
+    from fedtui.flower.trainer import Trainer
 
 PUBLISHER, NAME = "fedtui", "peer"
 _PYPROJECT = f"""\
@@ -148,7 +150,9 @@ def _records(done: dict[str, Any]) -> RecordDict:
 
 
 @cache
-def _trainer(site: str) -> Trainer:
+def _trainer(site: str) -> "Trainer":
+    from fedtui.flower.trainer import Trainer  # JAX, which the coordinator has no use for
+
     # The node's own folder, not a shared /tmp: compiled code is loaded from there.
     flower = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
     return Trainer(site=site, cache=flower / "fedtui-cache")

@@ -13,8 +13,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.presence import Presence
 from fedtui.flower.vectors import RefusedError
+from fedtui.flower.work import PROBE
 
-PHASE = "probe"
 _SECONDS = 8.0  # the agent gives up after 10
 _MESSAGE_SECONDS = 60.0  # its life at Flower
 
@@ -61,6 +61,6 @@ class Probe:
             self._fleet.forget(ids)
 
     def _send(self, site: str) -> str:
-        content = RecordDict({"config": ConfigRecord({"run": "", "round": 0, "phase": PHASE})})
+        content = RecordDict({"config": ConfigRecord({"run": "", "round": 0, "phase": PROBE})})
         node = self._fleet.node(site)
         return self._fleet.send(Message(content, node, MessageType.QUERY, ttl=_MESSAGE_SECONDS))

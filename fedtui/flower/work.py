@@ -17,6 +17,7 @@ import numpy as np
 from fedtui.events import Phase
 from fedtui.flower.vectors import Vector, bytes_of, hash_of
 
+PROBE = "probe"  # the phase of a message that only asks whether messages come through
 _KEPT_ROUNDS = 2  # the coordinator asks at most for its last unfinished round again
 
 
