@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fedtui import invitations, keys
+from fedtui import certificates, invitations, keys
 from fedtui.errors import BusyError, DataError, TrustError, UsageError
 from fedtui.invitations import Claim, Invitation
 from fedtui.site import Home
@@ -244,7 +244,7 @@ def words_of(home: Home, invitation: Invitation) -> tuple[str, ...]:
 
 def authority_of(home: Home) -> bytes:
     """The federation's certificate authority, DER."""
-    return keys.der((home.keys / "ca.pem").read_bytes())
+    return certificates.der((home.keys / "ca.pem").read_bytes())
 
 
 def _place(home: Home, name: str, standing: str, key: bytes) -> None:

@@ -23,7 +23,7 @@ import psutil
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedtui import keys
+from fedtui import certificates
 
 _BIN = Path(sys.executable).parent
 _READY_SECONDS = 60.0
@@ -218,8 +218,8 @@ def deployment(nodes: int = 2) -> Iterator[Deployment]:
     """A SuperLink and ``nodes`` SuperNodes on loopback, ended and removed at the end."""
     with tempfile.TemporaryDirectory(prefix="stock", ignore_cleanup_errors=True) as name:
         folder, port = Path(name), free_port()
-        keys.create_authority(folder, name="stock")
-        keys.create_server_certificate(folder, names=("127.0.0.1", "localhost"))
+        certificates.create_authority(folder, name="stock")
+        certificates.create_server(folder, names=("127.0.0.1", "localhost"))
         environment = os.environ | {
             "FLWR_HOME": str(folder / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",

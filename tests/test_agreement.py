@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import datasets
-from fedtui import agreement, keys, persons, settings
+from fedtui import agreement, certificates, keys, persons, settings
 from fedtui import study as studies
 from fedtui.agreement import Decision, Document, Standing
 from fedtui.errors import TrustError, UsageError
@@ -313,7 +313,7 @@ def test_a_decision_of_a_site_that_changed_its_key_still_holds() -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    keys.create_authority(tmp_path, name="vgr")
+    certificates.create_authority(tmp_path, name="vgr")
     return tmp_path
 
 

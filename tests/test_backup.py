@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedtui import events, journal, keys, operations, progress, site
+from fedtui import certificates, events, journal, keys, operations, progress, site
 from fedtui.errors import BusyError, DataError, TrustError, UsageError
 from fedtui.flower.continuity import Continuity
 from fedtui.flower.link import Link, other_protocol
@@ -187,7 +187,7 @@ def test_a_moved_coordinator_has_its_new_name_in_settings_and_certificate(
     assert site.load_membership(other).address == "new.example:9443"
     assert operations.known(other).address == "new.example:9443"
     assert (other.keys / "ca.pem").read_bytes() == authority
-    dated = keys.read_server_certificate(other.keys / "server.pem")
+    dated = certificates.read_server(other.keys / "server.pem")
     assert {"new.example", "old.example"} <= set(dated.names)
     with pytest.raises(UsageError, match="is no address"):
         operations.readdress(other, "two words")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from fedtui import events, keys, operations, site
+from fedtui import certificates, events, operations, site
 from fedtui.flower.renewal import Renewal
 from fedtui.journal import Journal
 from fedtui.site import Home
@@ -50,7 +50,7 @@ def test_a_certificate_is_renewed_in_time_and_open_connections_live_on(alone: Fe
     before = held.sock
 
     # Replaced on disk by one that is due in 3 s: the coordinator takes it up, then renews it.
-    keys.create_server_certificate(home.keys, names=("127.0.0.1",), life=timedelta(seconds=4))
+    certificates.create_server(home.keys, names=("127.0.0.1",), life=timedelta(seconds=4))
     renewed = until(home, lambda e: isinstance(e, events.CertificateRenewed))
     deadline = time.monotonic() + 60
     while serial(alone) == first:
@@ -63,8 +63,8 @@ def test_a_certificate_is_renewed_in_time_and_open_connections_live_on(alone: Fe
     assert answer.read()
     assert held.sock is before  # the very connection from before
     held.close()
-    left = keys.certificate_days_left(home.keys / "server.pem")
-    assert keys.SERVER_DAYS - 1 < left <= keys.SERVER_DAYS
+    left = certificates.days_left(home.keys / "server.pem")
+    assert certificates.SERVER_DAYS - 1 < left <= certificates.SERVER_DAYS
     assert "two thirds" in renewed.event.sentence
 
 
@@ -125,7 +125,7 @@ def test_what_does_not_hold_at_the_start_is_issued_anew(
 
     _, (told,) = renewal(home)
 
-    dated = keys.read_server_certificate(home.keys / "server.pem")
+    dated = certificates.read_server(home.keys / "server.pem")
     assert cause in told.cause
     assert set(site.load(home).coordinator.names) <= set(dated.names)
     assert dated.expires > time.time() + 80 * 86400
@@ -135,7 +135,7 @@ def test_what_does_not_hold_at_the_start_is_issued_anew(
 
 
 def test_it_is_due_at_two_thirds_of_its_life_and_a_little(home: Home) -> None:
-    dated = keys.read_server_certificate(home.keys / "server.pem")
+    dated = certificates.read_server(home.keys / "server.pem")
     due = [(renewal(home)[0]._due - dated.issued) / 86400 for _ in range(50)]
 
     assert 60 <= min(due) < max(due) <= 64.5
@@ -160,8 +160,8 @@ def test_the_authority_lasts_ten_years_and_no_certificate_outlives_it(home: Home
     authority = x509.load_pem_x509_certificate((home.keys / "ca.pem").read_bytes())
     life = authority.not_valid_after_utc - authority.not_valid_before_utc
 
-    keys.create_server_certificate(home.keys, names=("a",), life=timedelta(days=9999))
+    certificates.create_server(home.keys, names=("a",), life=timedelta(days=9999))
 
-    server = keys.read_server_certificate(home.keys / "server.pem")
+    server = certificates.read_server(home.keys / "server.pem")
     assert 3649 <= life.days <= 3651
     assert server.expires == authority.not_valid_after_utc.timestamp()

@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from textual.pilot import Pilot
 
-from fedtui import events, keys
+from fedtui import certificates, events
 from fedtui.errors import DataError
 from fedtui.events import Event
 from fedtui.journal import Journal
@@ -329,8 +329,8 @@ def test_sizes_and_ages_read_as_an_operator_says_them() -> None:
 
 
 def test_a_certificates_end_is_read_as_cryptography_reads_it(tmp_path: Path) -> None:
-    keys.create_authority(tmp_path, name="test")
-    keys.create_server_certificate(tmp_path, names=("localhost", "127.0.0.1"))
+    certificates.create_authority(tmp_path, name="test")
+    certificates.create_server(tmp_path, names=("localhost", "127.0.0.1"))
 
     for name in ("ca.pem", "server.pem"):
         pem = (tmp_path / name).read_bytes()
@@ -341,12 +341,12 @@ def test_a_certificates_end_is_read_as_cryptography_reads_it(tmp_path: Path) -> 
 def test_the_host_tells_disk_and_certificate(tmp_path: Path) -> None:
     place = Home(story.home(tmp_path / "home"))
     place.keys.mkdir()
-    keys.create_authority(place.keys, name="test")
-    keys.create_server_certificate(place.keys, names=("localhost",))
+    certificates.create_authority(place.keys, name="test")
+    certificates.create_server(place.keys, names=("localhost",))
 
     seen = host.look(place, {"trainer": 1})
 
-    assert (seen.certificate, seen.days) == ("server", keys.SERVER_DAYS - 1)
+    assert (seen.certificate, seen.days) == ("server", certificates.SERVER_DAYS - 1)
     assert seen.disk_free > 0
     assert not seen.alive  # process 1 is nobody's trainer while no agent runs
 

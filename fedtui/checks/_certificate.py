@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID, NameOID
 
-_FEDERATION = "fedtui federation of "  # how keys.create_authority names an authority
+_FEDERATION = "fedtui federation of "  # how certificates.create_authority names an authority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

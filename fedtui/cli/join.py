@@ -88,9 +88,9 @@ def _say_trouble(trouble: str) -> None:
 
 
 def _say_joined(member: Any, again: str, *, json_: bool) -> None:
-    from fedtui import keys
+    from fedtui import certificates
 
-    fingerprint = keys.authority_fingerprint(member.authority.encode())
+    fingerprint = certificates.fingerprint(member.authority.encode())
     if json_:
         print_json({"schema": 1, "address": member.address, "authority": fingerprint})
     else:

@@ -20,7 +20,7 @@ from typing import Any
 
 import uvicorn
 
-from fedtui import __version__, events, keys, orders, processes, site
+from fedtui import __version__, certificates, events, keys, orders, processes, site
 from fedtui.errors import NetworkError, StorageError
 from fedtui.flower.enrolment import Enrolment
 from fedtui.flower.fleet import Fleet
@@ -160,9 +160,7 @@ class Coordinator:
                 for name in self._fleet.sites
             },
             "run": self._runs.current,
-            "certificate_days": round(
-                keys.certificate_days_left(self._home.keys / "server.pem"), 1
-            ),
+            "certificate_days": round(certificates.days_left(self._home.keys / "server.pem"), 1),
         }
 
 

@@ -5,7 +5,7 @@ import ssl
 import time
 from pathlib import Path
 
-from fedtui import events, keys
+from fedtui import certificates, events
 from fedtui.flower.enrolment import iso
 from fedtui.journal import Journal
 from fedtui.site import Home, Site
@@ -48,7 +48,7 @@ class Renewal:
 
     def _take_up(self) -> None:
         seen = self._path.stat().st_mtime
-        dated = keys.read_server_certificate(self._path)
+        dated = certificates.read_server(self._path)
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # a wrong pair would spoil the real one
         if self._context is not None:
             self._load(self._context)
@@ -57,16 +57,16 @@ class Renewal:
         self._seen = seen
 
     def _issue(self, cause: str) -> None:
-        keys.create_server_certificate(
-            self._keys, names=keys.server_names(self._site.coordinator.names)
+        certificates.create_server(
+            self._keys, names=certificates.server_names(self._site.coordinator.names)
         )
-        until = iso(keys.read_server_certificate(self._path).expires)
+        until = iso(certificates.read_server(self._path).expires)
         self._journal.append(events.CertificateRenewed(until=until, cause=cause))
 
     def _trouble(self) -> str:
         try:
             self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-            dated = keys.read_server_certificate(self._path)
+            dated = certificates.read_server(self._path)
         except (OSError, ValueError):
             return "the old one could not be read"
         if time.time() >= dated.expires:

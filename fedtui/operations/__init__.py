@@ -18,6 +18,17 @@ if TYPE_CHECKING:
     from fedtui.operations._backup import backup_target as backup_target
     from fedtui.operations._bundle import bundle as bundle
     from fedtui.operations._bundle import bundle_target as bundle_target
+    from fedtui.operations._deciding import account as account
+    from fedtui.operations._deciding import approve_study as approve_study
+    from fedtui.operations._deciding import approver_of as approver_of
+    from fedtui.operations._deciding import create_person as create_person
+    from fedtui.operations._deciding import decline_study as decline_study
+    from fedtui.operations._deciding import has_person as has_person
+    from fedtui.operations._deciding import propose_study as propose_study
+    from fedtui.operations._deciding import send_decisions as send_decisions
+    from fedtui.operations._deciding import withdraw_study as withdraw_study
+    from fedtui.operations._examining import examine_data as examine_data
+    from fedtui.operations._examining import measure_study as measure_study
     from fedtui.operations._homes import create as create
     from fedtui.operations._joining import await_confirmation as await_confirmation
     from fedtui.operations._joining import claim as claim
@@ -66,23 +77,12 @@ if TYPE_CHECKING:
     from fedtui.operations._sites import revoke as revoke
     from fedtui.operations._sites import sites as sites
     from fedtui.operations._sites import suspend as suspend
-    from fedtui.operations._studies import account as account
-    from fedtui.operations._studies import approve_study as approve_study
-    from fedtui.operations._studies import approver_of as approver_of
-    from fedtui.operations._studies import create_person as create_person
-    from fedtui.operations._studies import decline_study as decline_study
-    from fedtui.operations._studies import examine_data as examine_data
-    from fedtui.operations._studies import has_person as has_person
-    from fedtui.operations._studies import measure_study as measure_study
-    from fedtui.operations._studies import propose_study as propose_study
-    from fedtui.operations._studies import send_decisions as send_decisions
     from fedtui.operations._studies import studies as studies
     from fedtui.operations._studies import study_changes as study_changes
     from fedtui.operations._studies import study_document as study_document
     from fedtui.operations._studies import study_named as study_named
     from fedtui.operations._studies import study_paper as study_paper
     from fedtui.operations._studies import study_text as study_text
-    from fedtui.operations._studies import withdraw_study as withdraw_study
     from fedtui.operations._training import train_alone as train_alone
     from fedtui.operations._validation import await_validation as await_validation
     from fedtui.operations._validation import compare as compare
@@ -104,6 +104,8 @@ _MODULES = (
     "_validation",
     "_reports",
     "_studies",
+    "_deciding",
+    "_examining",
     "_training",
     "_accesses",
     "_audit",

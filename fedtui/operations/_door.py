@@ -38,7 +38,7 @@ class Door:
         Args:
             pem: What an invitation file holds; else it is fetched from whoever answers.
         """
-        from fedtui import keys
+        from fedtui import certificates
 
         blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
@@ -51,7 +51,7 @@ class Door:
         _check_clock(hello, seconds)
         found = pem or self._get(stranger, "/fedtui/authority").decode("ascii", "replace")
         try:
-            der = keys.der(found.encode())
+            der = certificates.der(found.encode())
         except TrustError as error:
             raise self._foreign() from error
         if not hmac.compare_digest(invitations.pin_of(der, verifier), code.pin):
@@ -64,9 +64,9 @@ class Door:
 
     def claim(self, request: Claim, verifier: bytes, authority: str) -> dict[str, Any]:
         """The coordinator's answer to ``request``, proven to come from a holder of the secret."""
-        from fedtui import keys, transport
+        from fedtui import certificates, transport
 
-        der = keys.der(authority.encode())
+        der = certificates.der(authority.encode())
         proof = invitations.prove(verifier, request, authority=der)
         fields = ("handle", "site", "key", "nonce")
         body = json.dumps({name: getattr(request, name) for name in fields} | {"proof": proof})

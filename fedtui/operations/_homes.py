@@ -32,7 +32,11 @@ def create(
         UsageError: a name that does not fit, a home that exists, a path that is too long.
         ResourceError: the file system is unsound.
     """
-    from fedtui import keys, roster  # cryptography: 60 ms that most commands do not need
+    from fedtui import (  # cryptography: 60 ms that most commands do not need
+        certificates,
+        keys,
+        roster,
+    )
 
     if home.settings.exists() or home.journal.exists():
         raise UsageError(
@@ -50,10 +54,10 @@ def create(
         folder.mkdir(mode=0o700, exist_ok=True)
     public = keys.node_key(home.keys)
     if coordinator:
-        keys.create_authority(home.keys, name=name)
-        keys.create_server_certificate(home.keys, names=keys.server_names(names))
+        certificates.create_authority(home.keys, name=name)
+        certificates.create_server(home.keys, names=certificates.server_names(names))
         authority = (home.keys / "ca.pem").read_text(encoding="ascii")
-        address = dialled_at(names[0] if names else keys.LOOPBACK[1], port)
+        address = dialled_at(names[0] if names else certificates.LOOPBACK[1], port)
         if data:
             roster.enrol(home, name, keys.public_bytes(public))
             write_membership(home, Membership(address=address, authority=authority))

@@ -52,7 +52,7 @@ def claim(home: Home, invitation: str) -> Pending:
         TrustError: it is not the invitation's coordinator, or it refuses the invitation.
         BusyError: this site belongs to another federation.
     """
-    from fedtui import keys
+    from fedtui import certificates, keys
 
     code, pem, addresses = _read(invitation)
     own = site.load(home) if home.settings.exists() else None
@@ -84,12 +84,12 @@ def claim(home: Home, invitation: str) -> Pending:
     if not home.membership.exists() or site.load_membership(home) != member:
         write_membership(home, member)
         book = Journal(home.journal, source="operator")
-        fingerprint = keys.authority_fingerprint(authority.encode())
+        fingerprint = certificates.fingerprint(authority.encode())
         book.append(events.FederationJoined(address=code.address, authority=fingerprint))
         book.close()
     home.ended.unlink(missing_ok=True)
     words = invitations.words_of(
-        verifier, site=name, key=request.key, authority=keys.der(authority.encode())
+        verifier, site=name, key=request.key, authority=certificates.der(authority.encode())
     )
     return Pending(
         site=name,
@@ -137,7 +137,7 @@ def join(home: Home, invitation: Path) -> Membership:
         UsageError: the file cannot be read.
         BusyError: the site has joined a federation already.
     """
-    from fedtui import keys
+    from fedtui import certificates, keys
 
     own = site.load(home)
     document = _document(invitation)
@@ -152,7 +152,7 @@ def join(home: Home, invitation: Path) -> Membership:
             remedy=f"Ask for one for {own.name} with key {mine}.",
         )
     _check_not_joined(home)
-    fingerprint = keys.authority_fingerprint(authority.encode())
+    fingerprint = certificates.fingerprint(authority.encode())
     member = Membership(
         address=address, authority=authority, addresses=_addresses(document, invitation)
     )
@@ -177,7 +177,7 @@ def join_flower(home: Home, address: str, *, authority: Path, agreed: Path) -> M
         UsageError: a file cannot be read.
         BusyError: the site has joined a federation already.
     """
-    from fedtui import keys
+    from fedtui import certificates, keys
 
     own = site.load(home)
     terms = study.load(agreed)
@@ -188,7 +188,7 @@ def join_flower(home: Home, address: str, *, authority: Path, agreed: Path) -> M
         )
     _check_not_joined(home)
     certificate = authority.read_text(encoding="ascii")
-    fingerprint = keys.authority_fingerprint(certificate.encode())
+    fingerprint = certificates.fingerprint(certificate.encode())
     member = Membership(address=address, authority=certificate, kind="flower")
     _check_address(member)
     keys.write_atomically(home.interop, agreed.read_bytes())
@@ -215,13 +215,13 @@ def _read(invitation: str) -> tuple[Code, str, tuple[str, ...]]:
         raise _no_invitation(path)
     address, authority, secret = map(str, fields)
     _check_address(Membership(address=address, authority=authority))
-    from fedtui import keys
+    from fedtui import certificates
 
     try:
         data = bytes.fromhex(secret)
     except ValueError as error:
         raise _no_invitation(path) from error
-    pin = invitations.pin_of(keys.der(authority.encode()), invitations.verifier_of(data))
+    pin = invitations.pin_of(certificates.der(authority.encode()), invitations.verifier_of(data))
     return Code(address=address, secret=data, pin=pin), authority, _addresses(document, path)
 
 

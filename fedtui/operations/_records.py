@@ -162,9 +162,9 @@ def openmetrics(home: Home) -> str:
         values.append(("fedtui_process_up", "Whether a process runs.", {"process": name}, up_now))
     certificate = home.keys / "server.pem"
     if certificate.exists():
-        from fedtui import keys
+        from fedtui import certificates
 
-        days = keys.certificate_days_left(certificate)
+        days = certificates.days_left(certificate)
         values.append(("fedtui_certificate_days", "Days until it expires.", {}, round(days, 1)))
     if run is not None:
         of = {"run": run.run}

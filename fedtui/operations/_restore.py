@@ -120,7 +120,7 @@ def readdress(home: Home, address: str) -> str:
             f"Running: {', '.join(running)}.", remedy="'fedtui down' first, then again."
         )
     if own.coordinates:
-        from fedtui import keys
+        from fedtui import certificates
 
         port = port or own.coordinator.port
         names = tuple(dict.fromkeys((host, *own.coordinator.names)))
@@ -132,7 +132,7 @@ def readdress(home: Home, address: str) -> str:
             text = _with(text, "host", json.dumps(wide), table="coordinator")
         _replace(home.settings, text)
         site.load(home)
-        keys.create_server_certificate(home.keys, names=keys.server_names(names))
+        certificates.create_server(home.keys, names=certificates.server_names(names))
     else:
         port = port or site.load_membership(home).port
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -145,9 +145,9 @@ def readdress(home: Home, address: str) -> str:
 
 
 def _note_moved(home: Home, member: Membership) -> None:
-    from fedtui import keys
+    from fedtui import certificates
 
-    authority = keys.authority_fingerprint(member.authority.encode())
+    authority = certificates.fingerprint(member.authority.encode())
     book = Journal(home.journal, source="operator")
     try:
         book.append(events.FederationJoined(address=member.address, authority=authority))

@@ -222,14 +222,14 @@ def _check_other(name: str, own: Site) -> None:
 
 
 def _dialled(own: Site, address: str) -> str:
-    from fedtui import invitations, keys
+    from fedtui import certificates, invitations
 
     if address:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and (":" not in host or host.endswith("]")):
             return address
         return dialled_at(address, own.coordinator.port)
-    names = own.coordinator.names or keys.LOOPBACK[1:]
+    names = own.coordinator.names or certificates.LOOPBACK[1:]
     all_ = [dialled_at(name, own.coordinator.port) for name in names]
     return next(filter(invitations.fits, all_), all_[0])
 

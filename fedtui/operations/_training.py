@@ -9,7 +9,8 @@ from typing import Any
 from fedtui import errors, events, processes, site, study
 from fedtui.errors import RunError, UsageError
 from fedtui.journal import Journal
-from fedtui.operations._studies import account, study_named
+from fedtui.operations._deciding import account
+from fedtui.operations._studies import study_named
 from fedtui.site import Home
 
 
@@ -51,7 +52,7 @@ def train_alone(
         },
         "folder": str(home.path / "alone" / f"{agreed.id}-{fingerprint[:12]}"),
         "weights": str(weights) if weights else None,
-        "cache": str(home.path / "cache"),
+        "cache": str(home.path / "cache" / "compiled"),
     }
     done = _carried_out(home, order, on_news)
     uid, user = account()
