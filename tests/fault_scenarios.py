@@ -45,7 +45,7 @@ def many_faults_in_one_run(bench: Bench, chance: Random) -> None:
         fault()
 
 
-@scenario(tier=1)
+@scenario(tier=1, slow=True)
 def a_site_loses_power(bench: Bench, chance: Random) -> None:
     moment(bench, chance)
     bench.reboot(bench.site)

@@ -22,6 +22,7 @@ from fedtui.flower import checkpoints
 from fedtui.journal import Journal, Record
 from fedtui.site import Home
 from fedtui.study import Quorum, Study
+from tests import compiled
 
 COORDINATOR = "sahlgrenska"
 SITE = "halland"
@@ -240,6 +241,8 @@ def homes(
                 names=listed,
                 sources={"digits": {"part": PARTS[min(number, 2)]}},
             )
+            (home.path / "cache").mkdir(mode=0o700)
+            (home.path / "cache" / "compiled").symlink_to(compiled.FOLDER)
             if number:
                 invitation = federation.folder / f"{name}.invitation"
                 text = operations.invite(

@@ -139,6 +139,7 @@ def test_a_link_that_goes_bad_during_a_run_is_a_warning_within_10_s_and_news_to_
         proxy.close()
 
 
+@pytest.mark.slow
 def test_a_site_taken_off_the_roster_is_refused_by_name_and_the_run_goes_on() -> None:
     with federation("sahlgrenska", "halland") as made:
         run = made.start(study(rounds=100_000))

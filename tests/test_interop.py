@@ -1,5 +1,6 @@
 """Genuinely Flower: a stock SuperNode at our coordinator, our agent at a stock SuperLink."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,15 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from fedtui import events, journal, keys, operations, processes, settings
+from fedtui import certificates, events, journal, keys, operations, processes, settings
 from fedtui.errors import TrustError
 from fedtui.journal import Journal
 from fedtui.site import Home
 from fedtui.study import Study
+from tests.federation import living
 from tests.test_commands import free_port, living_in
 
 BIN = Path(sys.executable).parent
@@ -85,14 +88,15 @@ class Stock:
         for child in self.children:
             child.terminate()
         for child in self.children:
-            try:
-                child.wait(timeout=10)
-            except subprocess.TimeoutExpired:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=2)
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)  # a session of its own, with grandchildren
-                child.wait()
-        end = time.monotonic() + 15  # Flower's grandchildren look for their parent now and then
-        while living_in(self.folder) and time.monotonic() < end:
-            time.sleep(0.2)
+            child.wait()
+        for process in living(self.folder):  # some of Flower's make a session of their own
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+                process.wait(10)
 
 
 @pytest.fixture
@@ -208,12 +212,13 @@ clientapp = "stock.app:client"
 """
 
 
+@pytest.mark.slow
 def test_our_agent_serves_a_stock_superlink(folder: Path, stock: Stock) -> None:
     home, port = Home(folder / "ours"), free_port()
     operations.create(home, "ours", sources={"digits": {"part": "all"}})
     (folder / "ca").mkdir()
-    keys.create_authority(folder / "ca", name="stock")
-    keys.create_server_certificate(folder / "ca", names=("127.0.0.1", "localhost"))
+    certificates.create_authority(folder / "ca", name="stock")
+    certificates.create_server(folder / "ca", names=("127.0.0.1", "localhost"))
     (folder / "study.toml").write_text(STUDY)
     shutil.copy(folder / "ca" / "ca.pem", folder / "ca.pem")
     (folder / "flwr").mkdir()
@@ -264,7 +269,7 @@ def test_only_an_interop_study_meets_a_stock_peer(folder: Path) -> None:
     home = Home(folder / "ours")
     operations.create(home, "ours", sources={"digits": {"part": "all"}})
     (folder / "ca").mkdir()
-    keys.create_authority(folder / "ca", name="stock")
+    certificates.create_authority(folder / "ca", name="stock")
     private = folder / "study.toml"
     private.write_text(STUDY.replace("interop = true", "interop = false"))
 

@@ -127,6 +127,7 @@ def test_a_run_needs_no_more_than_that_port(walled: Walled) -> None:
     assert ended.outcome == "completed"
 
 
+@pytest.mark.slow
 def test_a_cut_link_stalls_the_round_is_shown_truthfully_and_the_run_finishes(
     walled: Walled,
 ) -> None:

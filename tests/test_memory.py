@@ -291,6 +291,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_bookmark, "_SHARE", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", ["local", "fine-tuned"])
 def test_a_validation_that_is_killed_goes_on_in_the_middle_of_a_round(
     often: None, trainer: Trainer, tmp_path: Path, training: str

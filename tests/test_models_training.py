@@ -196,6 +196,7 @@ def test_too_little_memory_cuts_batches_and_says_so(
     assert trained.loss == pytest.approx(plain.loss, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_that_outgrows_the_cache_is_cut_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -137,9 +137,9 @@ def seconds_to_resume(home: Home, process: str, run: str, *, after: int) -> list
     [
         ("coordinator", ("coordinator.asked", "coordinator.received")),
         ("coordinator", ("coordinator.aggregated", "coordinator.checkpointing")),
-        ("coordinator", ("coordinator.evaluating",)),
+        pytest.param("coordinator", ("coordinator.evaluating",), marks=pytest.mark.slow),
         ("agent", ("agent.pulled", "agent.persisted")),
-        ("agent", ("agent.answered", "agent.pushing")),
+        pytest.param("agent", ("agent.answered", "agent.pushing"), marks=pytest.mark.slow),
         ("trainer", ("trainer.training", "trainer.evaluating")),
     ],
 )

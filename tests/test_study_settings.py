@@ -168,7 +168,9 @@ def limited(trio: Federation) -> Iterator[Federation]:
     trio.homes[SITE].settings.write_text(before)
 
 
-@pytest.mark.parametrize("terms", [{"epsilon": 3.0}, {"noise": 0.3}])
+@pytest.mark.parametrize(
+    "terms", [{"epsilon": 3.0}, pytest.param({"noise": 0.3}, marks=pytest.mark.slow)]
+)
 def test_a_site_spends_no_more_than_its_own_limit(
     limited: Federation, terms: dict[str, float]
 ) -> None:

@@ -342,6 +342,8 @@ def test_everything_in_a_home_is_its_owners_alone(trio: Federation) -> None:
         home = trio.homes[name].path
         for path in (home, *home.rglob("*")):
             shared = stat.S_IMODE(path.lstat().st_mode) & 0o077
+            if path.is_symlink():
+                continue  # to what the tests' homes share
             if shared and path.is_dir():
                 open_folders.append(path)
             elif shared and path.suffix not in (".pub", ".pem"):  # public keys, certificates

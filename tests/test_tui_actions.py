@@ -121,6 +121,7 @@ async def test_a_coordinator_suspends_takes_back_revokes_and_declines(home: Home
     assert len(told(home, events.SiteRevoked)) == len(told(home, events.SiteDeclined)) == 1
 
 
+@pytest.mark.slow
 async def test_a_study_is_proposed_read_signed_withdrawn_and_its_next_version_shows_what_changed(
     home: Home, study: Path
 ) -> None:

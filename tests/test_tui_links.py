@@ -40,6 +40,7 @@ def command(place: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(thin.MISSING), reason=thin.MISSING or "-")
 def test_over_a_line_of_9600_bits_with_200_ms_keys_are_answered_and_a_lost_line_leaves_nothing(
     place: Path, tmp_path: Path

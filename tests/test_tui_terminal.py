@@ -91,6 +91,7 @@ def test_the_viewer_paints_soon_and_holds_little_memory(place: Path) -> None:
     assert statistics.median(sizes) <= 45e6
 
 
+@pytest.mark.slow
 def test_changed_cells_and_textuals_own_stream_show_the_same(place: Path) -> None:
     walk = [
         *"1234568", *"7lf", "\x1b[5~", "/", *"end", "\r", *"5mljb", "\r", "A", "?", "\x1b[6~", "g",

@@ -175,7 +175,7 @@ class Workbench:
                     "-m",
                     "fedtui.flower.trainer",
                     self._site,
-                    str(cache),
+                    str(cache / "compiled"),
                     str(secret),
                 ],
                 stdin=subprocess.PIPE,
