@@ -23,7 +23,7 @@ class Ahead:
 
     On a processor XLA computes what one thread gives it one after the other; what two give it goes
     side by side, and a small network leaves a core idle. Memory is taken once for all rounds: fresh
-    pages from the kernel for each draw cost a twentieth of a small network's step.
+    pages from the kernel for each draw cost some percent of a small network's step.
 
     Args:
         examples: Of which each step takes its sample.
