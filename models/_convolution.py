@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from models import _ghost
+from models import _ghost, _initial
 from models._layers import Linear
 
 # Of ImageNet, in the order red, green, blue; torchvision's and timm's weights expect them.
@@ -60,7 +60,8 @@ class Convolution(nnx.Module):
         self.stride, self.depthwise = stride, depthwise
         shape = (size, size, 1 if depthwise else inputs, outputs)
         fan_out = size * size * (1 if depthwise else outputs)
-        self.kernel = nnx.Param((2 / fan_out) ** 0.5 * jax.random.normal(rngs.params(), shape))
+        deviation = (2 / fan_out) ** 0.5
+        self.kernel = nnx.Param(_initial.normal(rngs.params(), shape, deviation=deviation))
 
     def __call__(self, x: Array) -> Array:
         """[batch, height, width, inputs] to [batch, height / stride, width / stride, outputs]."""

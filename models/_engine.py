@@ -111,7 +111,7 @@ class Engine:
             everywhere=everywhere,
             by_rows=by_rows,
             width=len(devices),
-            ahead=self._drawing(whole.manifest.size, everywhere),
+            ahead=self._initial(whole.manifest.size, everywhere),
         )
         self._placement = Placement(data, normalisation, everywhere)
         self._at_once = 0  # rows of a call of ``predict``; not known before it
@@ -326,7 +326,7 @@ class Engine:
             rounds=rounds,
         )
 
-    def _drawing(self, parameters: int, sharding: Any) -> Ahead | None:
+    def _initial(self, parameters: int, sharding: Any) -> Ahead | None:
         if self._plan is None:
             return None
         return Ahead(

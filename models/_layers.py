@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from models import _ghost
+from models import _ghost, _initial
 
 
 class Frozen(nnx.Variable[Array]):
@@ -26,10 +26,20 @@ class Statistic(Local):
     """A local value that follows what passes through the network, not a gradient."""
 
 
+def _zeros(key: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    del key, dtype  # of an initialiser's signature
+    return _initial.filled(shape)
+
+
 class Linear(nnx.Linear):
     """A dense layer over the last axis, as nnx has it."""
 
     MEASURED = True
+
+    def __init__(
+        self, inputs: int, outputs: int, *, kernel_init: Any = _initial.by_inputs, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(inputs, outputs, kernel_init=kernel_init, bias_init=_zeros, rngs=rngs)
 
     def __call__(self, inputs: Array, out_sharding: Any = None, *, by_time: bool = False) -> Array:
         """[batch, ..., inputs] to [batch, ..., outputs]; ``by_time`` with the time first."""
@@ -52,8 +62,8 @@ class Affine(nnx.Module):
     MEASURED = True
 
     def __init__(self, channels: int, *, scale: float = 1.0) -> None:
-        self.scale = nnx.Param(jnp.full((channels,), scale))
-        self.bias = nnx.Param(jnp.zeros((channels,)))
+        self.scale = nnx.Param(_initial.filled((channels,), scale))
+        self.bias = nnx.Param(_initial.filled((channels,)))
 
     def __call__(self, x: Array) -> Array:
         """[batch, ..., channels] to the same."""
@@ -93,12 +103,8 @@ class Table(nnx.Module):
 
     def __init__(self, features: int, width: int, *, rngs: nnx.Rngs) -> None:
         bound = width**-0.5
-        self.kernel = nnx.Param(
-            jax.random.uniform(rngs.params(), (features, width), minval=-bound, maxval=bound)
-        )
-        self.bias = nnx.Param(
-            jax.random.uniform(rngs.params(), (features, width), minval=-bound, maxval=bound)
-        )
+        self.kernel = nnx.Param(_initial.uniform(rngs.params(), (features, width), bound=bound))
+        self.bias = nnx.Param(_initial.uniform(rngs.params(), (features, width), bound=bound))
 
     def __call__(self, x: Array) -> Array:
         """[batch, features] to [batch, features, width]."""
@@ -115,7 +121,7 @@ class Token(nnx.Module):
     MEASURED = True
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
-        self.value = nnx.Param(0.02 * jax.random.normal(rngs.params(), (width,)))
+        self.value = nnx.Param(_initial.normal(rngs.params(), (width,), deviation=0.02))
 
     def __call__(self, x: Array) -> Array:
         """[batch, steps, width] to [batch, 1 + steps, width]."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from models._initial import filled
 from models._layers import Affine, Frozen, Local, Statistic
 
 Kind = Literal["group", "frozen", "local"]
@@ -91,11 +92,11 @@ class LocalNorm(nnx.Module):
 
     def __init__(self, channels: int, *, scale: float) -> None:
         self.mean, self.variance = _shared(channels)
-        self.scale = Frozen(jnp.full((channels,), scale))
-        self.bias = Frozen(jnp.zeros((channels,)))
-        self.own_scale, self.own_bias = Local(jnp.zeros((channels,))), Local(jnp.zeros((channels,)))
-        self.own_mean = Statistic(jnp.zeros((channels,)))
-        self.own_variance = Statistic(jnp.zeros((channels,)))
+        self.scale = Frozen(filled((channels,), scale))
+        self.bias = Frozen(filled((channels,)))
+        self.own_scale, self.own_bias = Local(filled((channels,))), Local(filled((channels,)))
+        self.own_mean = Statistic(filled((channels,)))
+        self.own_variance = Statistic(filled((channels,)))
 
     def __call__(self, x: Array, real: Array | None = None) -> Array:
         """[batch, height, width, channels] to the same; padding is in no statistic."""
@@ -119,7 +120,7 @@ class LocalNorm(nnx.Module):
 
 def _shared(channels: int) -> tuple[Frozen, Frozen]:
     """Mean and variance that every site starts from, never trained."""
-    return Frozen(jnp.zeros((channels,))), Frozen(jnp.ones((channels,)))
+    return Frozen(filled((channels,))), Frozen(filled((channels,), 1.0))
 
 
 def _even(x: Array, mean: Array, variance: Array) -> Array:

@@ -35,7 +35,7 @@ class Program:
 
     Attributes:
         manifest: What all sites share; ``local`` what a site keeps, empty for most models.
-        initial: (seed uint32 []) to a fresh float32 [parameters].
+        initial: (seed uint32 []) to a fresh float32 [parameters]; not compiled.
         begin: (float32 [parameters], float32 [local] or nothing for 0) to a State with an
             optimiser that remembers nothing.
         advance: (State, x, y int32 [examples], order int32 [steps, batch], first, end, Course) to
@@ -54,7 +54,7 @@ class Program:
 
     manifest: Manifest
     local: Manifest
-    initial: Callable[[np.uint32], Array]
+    initial: Callable[[np.uint32], np.ndarray]
     begin: Callable[..., State]
     advance: Callable[..., tuple[State, Array]]
     loop: Callable[..., tuple[State, Array]]
@@ -102,9 +102,6 @@ def program(
     stepwise = gives == "images" and jax.default_backend() == "cpu"
     aim = Objective(net=net, training=training, outputs=outputs, narrow=narrow)
     descent = Descent(aim=aim, pieces=pieces, guard=guard)
-
-    def flat(leaves: Leaves) -> Array:
-        return jnp.concatenate([leaf.ravel() for leaf in leaves])
 
     def shaped(vector: Array, local: Array) -> Leaves:
         pairs = [*zip(jnp.split(vector, ours), net.manifest.entries, strict=True)]
@@ -183,7 +180,7 @@ def program(
     return Program(
         manifest=net.manifest,
         local=net.local,
-        initial=jax.jit(lambda seed: flat(net.initial(seed))),
+        initial=lambda seed: joined(net.initial(seed)),
         begin=jax.jit(begin),
         advance=by_step if stepwise else jax.jit(loop, donate_argnums=0),
         loop=loop,

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from models import _ghost
+from models import _ghost, _initial
 from models._layers import Linear
 
 
@@ -23,12 +23,8 @@ class Recurrence(nnx.Module):
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         bound = width**-0.5
-        self.kernel = nnx.Param(
-            jax.random.uniform(rngs.params(), (width, 3 * width), minval=-bound, maxval=bound)
-        )
-        self.bias = nnx.Param(
-            jax.random.uniform(rngs.params(), (3 * width,), minval=-bound, maxval=bound)
-        )
+        self.kernel = nnx.Param(_initial.uniform(rngs.params(), (width, 3 * width), bound=bound))
+        self.bias = nnx.Param(_initial.uniform(rngs.params(), (3 * width,), bound=bound))
 
     def __call__(self, given: Array) -> Array:
         """Inputs' share of the gates (reset, update, new) [time, batch, 3 width] to the states

@@ -1,6 +1,7 @@
 """A multilayer perceptron with ReLU between its layers."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,13 @@ def build(
     """
     from flax import nnx  # here, so that a study is validated without JAX
 
+    from models._initial import by_inputs
     from models._layers import Linear
 
     del gives
     layers: list[Linear] = []
     for width, next_width in pairwise((features, *config.hidden, outputs)):
-        he = nnx.initializers.he_normal()
+        he = partial(by_inputs, gain=2.0)
         layers.append(Linear(width, next_width, kernel_init=he, rngs=rngs))
     between = [step for layer in layers[:-1] for step in (layer, nnx.relu)]
     return nnx.Sequential(*between, layers[-1])
