@@ -30,9 +30,10 @@ from fedtui.errors import (
     storage,
 )
 from fedtui.flower import continuity, crash, validation
+from fedtui.flower.assignment import Assignment, read_order
 from fedtui.flower.auditing import Audits
 from fedtui.flower.belonging import Belonging
-from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
+from fedtui.flower.client import SiteClient, create_app
 from fedtui.flower.consent import Consent
 from fedtui.flower.continuity import Continuity, newest_heads
 from fedtui.flower.health import SLOW_SECONDS, Health
