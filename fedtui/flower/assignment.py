@@ -43,6 +43,12 @@ class Assignment:
     share: float = 1.0
 
 
+def key_of(message: Message) -> Key:
+    """The piece of work that a message of our own coordinator asks for."""
+    config: dict[str, Any] = dict(message.content.config_records["config"])
+    return Key(str(config["run"]), int(config["round"]), config["phase"])
+
+
 def read_order(message: Message, *, site: str) -> Assignment:
     """The checked order in a message of our own coordinator.
 
@@ -87,7 +93,7 @@ def read_order(message: Message, *, site: str) -> Assignment:
         scale = rows.reshape(int(config.get("rows", 2)), -1)
         normalisation = tuple(row.tolist() for row in scale)
     return Assignment(
-        key=Key(str(config["run"]), int(config["round"]), config["phase"]),
+        key=key_of(message),
         study=study,
         text=text,
         fingerprint=own,
