@@ -18,10 +18,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtui import __version__, events, journal
+from fedtui import __version__, events
 from fedtui.errors import DataError, RunError, UsageError
-from fedtui.journal import GENESIS, Journal, Record
+from fedtui.journal import Journal
 from fedtui.progress import fold
+from fedtui.record import GENESIS, Record, iso, parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -149,7 +150,7 @@ def verify(
     last = bytes.fromhex(str(about["before"]))
     signed = count = 0
     for count, line in enumerate(_lines(folder / "journal.jsonl"), start=1):
-        record, body = journal.parse_line(line)
+        record, body = parse_line(line)
         last = hashlib.sha256(last + body.encode()).digest()
         if record.seq != int(about["first"]) + count - 1 or last != record.hash:
             raise _broken(f"the chain breaks at record {record.seq}")
@@ -191,7 +192,7 @@ def read(path: Path) -> Iterator[Record]:
         UsageError: the file cannot be read.
     """
     for line in _lines(path / "journal.jsonl" if path.is_dir() else path):
-        yield journal.parse_line(line)[0]
+        yield parse_line(line)[0]
 
 
 def versions() -> dict[str, str]:
@@ -212,9 +213,7 @@ def _events_csv(records: Iterable[Record]) -> str:
     writer.writerow(("seq", "time", "level", "source", "event", "sentence"))
     for r in records:
         kind = type(r.event).__name__
-        writer.writerow(
-            (r.seq, journal.iso(r.time), r.event.level, r.source, kind, r.event.sentence)
-        )
+        writer.writerow((r.seq, iso(r.time), r.event.level, r.source, kind, r.event.sentence))
     return out.getvalue()
 
 

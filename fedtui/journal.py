@@ -4,18 +4,15 @@ An append is one SQLite transaction (WAL, synchronous=FULL) that also sets
 ``sha256(previous hash + record)``; an edit, a deletion or a swap shows at that very record.
 """
 
-import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fedtui import events
+from fedtui import events, mounts
 from fedtui.errors import (
     BusyError,
     DataError,
@@ -24,82 +21,12 @@ from fedtui.errors import (
     StorageError,
     UsageError,
 )
+from fedtui.record import GENESIS, SCHEMA, Record, body_of, chained, parse_body
 
 APPLICATION_ID = 0x46454454  # "FEDT" in SQLite's header; another program's file has another
-SCHEMA = 1
-GENESIS = bytes(32)
-_ENVELOPE = ("schema", "seq", "time", "source", "origin", "level", "hash")
 _PATIENCE_SECONDS = 0.5  # between two tries to write to a disk that is full
 _OUTLINED = 5000  # records looked at together; what is alike in them is told once
 _BUSY_SECONDS = 10.0  # an append takes milliseconds; a lock held longer is a hung process
-# Their locks lie or lag, and SQLite's WAL needs shared memory between processes.
-_UNSOUND = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """An event as the journal holds it.
-
-    Attributes:
-        seq: Position in this journal, from 1, without gaps.
-        time: Seconds since 1970, by this host's clock.
-        source: Which process wrote it: agent, coordinator, supervisor, operator.
-        origin: 0, or the position in the coordinator's journal of news taken from there.
-        hash: The chain's value after this record, 32 bytes.
-    """
-
-    seq: int
-    time: float
-    source: str
-    origin: int
-    event: events.Event
-    hash: bytes
-
-    @property
-    def line(self) -> dict[str, Any]:
-        """The record as one JSON object, the form of every ``--json`` stream and export."""
-        return {
-            "schema": SCHEMA,
-            "seq": self.seq,
-            "time": iso(self.time),
-            "source": self.source,
-            "origin": self.origin,
-            "level": self.event.level,
-            **events.to_fields(self.event),
-            "hash": self.hash.hex(),
-        }
-
-
-def iso(seconds: float) -> str:
-    """UTC with milliseconds, as ISO 8601."""
-    thousandths = round(seconds * 1000)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(thousandths // 1000))
-    return f"{whole}.{thousandths % 1000:03d}Z"
-
-
-def refuse_unsound_file_system(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> None:
-    """Refuse a folder on a file system whose locks cannot be trusted.
-
-    Raises:
-        ResourceError: naming the file system.
-    """
-    try:
-        lines = mounts.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux: nothing to read, nothing to refuse
-        return
-    best, found = "", ""
-    resolved = str(folder.resolve())
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        point = left.split()[4].replace("\\040", " ")
-        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, found = point, right.split()[0]
-    if found in _UNSOUND:
-        raise ResourceError(
-            f"{folder} lies on {found} (mounted at {best}), whose file locks cannot be trusted.",
-            remedy="Put the home on a local disk: --home DIR or FEDTUI_HOME.",
-        )
 
 
 class Journal:
@@ -161,8 +88,8 @@ class Journal:
             seq, last = _tail(self._db)
             for event, origin in pairs:
                 seq, now = seq + 1, round(time.time(), 3)
-                body = _body(seq, now, self._source, origin, events.to_json(event))
-                last = _chained(last, body)
+                body = body_of(seq, now, self._source, origin, events.to_json(event))
+                last = chained(last, body)
                 self._db.execute(
                     "INSERT INTO record VALUES (?, ?, ?, ?, ?)",
                     (seq, origin, type(event).__name__, body, last),
@@ -186,7 +113,7 @@ class Journal:
                 "SELECT seq, body, hash FROM record WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
             ).fetchall()
-        return [_record(*row) for row in rows]
+        return [parse_body(*row) for row in rows]
 
     def pages(self) -> Iterator[Record]:
         """Every record in order; a journal of a million takes the memory of a thousand."""
@@ -211,7 +138,7 @@ class Journal:
             if not rows:
                 return
             after = rows[-1][0]
-            yield [_record(seq, body, value) for seq, _, body, value in _outlined(rows)]
+            yield [parse_body(seq, body, value) for seq, _, body, value in _outlined(rows)]
 
     def own(self, kinds: Collection[str], after: int = 0, *, limit: int = -1) -> list[Record]:
         """Records of ``kinds`` that were not taken over from another journal."""
@@ -222,7 +149,7 @@ class Journal:
                 f"AND kind IN ({marks}) ORDER BY seq LIMIT ?",
                 (after, *kinds, limit),
             ).fetchall()
-        return [_record(*row) for row in rows]
+        return [parse_body(*row) for row in rows]
 
     def newest(self, kinds: Collection[str], *, limit: int, own: bool = False) -> list[Record]:
         """Records of ``kinds``, the newest first, at most ``limit``.
@@ -239,7 +166,7 @@ class Journal:
                 f"ORDER BY seq DESC LIMIT ?",
                 (*kinds, limit),
             ).fetchall()
-        return [_record(*row) for row in rows]
+        return [parse_body(*row) for row in rows]
 
     def last_origin(self) -> int:
         """How far the coordinator's news has been taken over into this journal.
@@ -269,7 +196,7 @@ def create(path: Path) -> None:
     Raises:
         ResourceError: the file system is unsound or full.
     """
-    refuse_unsound_file_system(path.parent)
+    mounts.refuse_unsound(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with _named(path):
         db = sqlite3.connect(path, isolation_level=None)
@@ -326,7 +253,7 @@ def verify(path: Path) -> tuple[int, bytes]:
         with _named(path):
             rows = db.execute("SELECT seq, origin, kind, body, hash FROM record ORDER BY seq")
             for seq, origin, kind, body, value in rows:
-                last = _chained(last, body)
+                last = chained(last, body)
                 # The columns that queries go by repeat what the hashed body says.
                 repeated = body.startswith(f'{{"envelope":{{"origin": {origin}, "seq": {seq},')
                 repeated = repeated and f'"event":"{kind}"' in body
@@ -340,70 +267,6 @@ def verify(path: Path) -> tuple[int, bytes]:
     finally:
         db.close()
     return expected - 1, last
-
-
-def parse_line(line: dict[str, Any]) -> tuple[Record, str]:
-    """A record from its ``line``, and the text that its hash covers.
-
-    Raises:
-        DataError: it is not a line that this fedtui can read.
-    """
-    try:
-        fields = {name: value for name, value in line.items() if name not in _ENVELOPE}
-        moment = _seconds(line["time"])
-        record = Record(
-            seq=int(line["seq"]),
-            time=moment,
-            source=str(line["source"]),
-            origin=int(line["origin"]),
-            event=events.from_fields(fields),
-            hash=bytes.fromhex(line["hash"]),
-        )
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return record, _body(record.seq, moment, record.source, record.origin, text)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            "A line is not a record of a fedtui journal.",
-            remedy="Give a file that 'fedtui export' or 'fedtui logs --json' wrote.",
-        ) from error
-
-
-def _seconds(moment: str) -> float:
-    whole, _, rest = moment.partition(".")
-    import calendar
-
-    stamp = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
-    return (stamp * 1000 + int(rest.rstrip("Z"))) / 1000
-
-
-def _chained(last: bytes, body: str) -> bytes:
-    import hashlib  # OpenSSL, 3 ms: a command that only reads does without
-
-    return hashlib.sha256(last + body.encode()).digest()
-
-
-def _body(seq: int, now: float, source: str, origin: int, event: str) -> str:
-    envelope = json.dumps({"origin": origin, "seq": seq, "source": source, "time": now})
-    return f'{{"envelope":{envelope},"event":{event}}}'
-
-
-def _record(seq: int, body: str, value: bytes) -> Record:
-    try:
-        document = json.loads(body)
-        envelope = document["envelope"]
-        return Record(
-            seq=seq,
-            time=envelope["time"],
-            source=envelope["source"],
-            origin=envelope["origin"],
-            event=events.from_fields(document["event"]),
-            hash=value,
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"Record {seq} of the journal cannot be read.",
-            remedy="It was written by a newer fedtui, or damaged: run 'fedtui verify', or upgrade.",
-        ) from error
 
 
 def _outlined(rows: list[tuple[int, str, str, bytes]]) -> list[tuple[int, str, str, bytes]]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from fedtui import events
 from fedtui.events import RoundEnded
-from fedtui.journal import Record
+from fedtui.record import Record
 
 SiteState = Literal[
     "WAITING", "PREPARING", "TRAINING", "EVALUATING", "ANSWERED", "REFUSED", "SILENT"

@@ -1,10 +1,8 @@
 """Local training and evaluation at one site, on data that stays on the device."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +12,18 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Privacy, Training, _demands, _inputs, _metrics, _pretrained
+from models import Manifest, ModelError, Privacy, Training, _demands, _pretrained
 from models._ahead import Ahead
 from models._batches import widest
 from models._bookmark import Bookmark, question
 from models._noise import Guard
-from models._objective import example_losses
 from models._placement import Name, Placement, exhausted, shardings, too_large
+from models._prediction import Evaluated, Predictor
 from models._privacy import Plan, plan
-from models._program import BLOCK, Program, program
+from models._program import Program, program
 from models._rounds import Bench, Progress, Round, Trained, Vector, finite
 
-__all__ = ["Engine", "Evaluated", "Trained", "Training", "use_cache"]
-
-# Of inputs in a call of ``predict``: on a processor 85 images of 128 x 128, elsewhere 445 of 224.
-_VALUES, _MORE_VALUES = 2**22, 2**26
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
-    """A model measured on one split.
-
-    Attributes:
-        metrics: By name, as ``_metrics.measure`` has them; None where not defined.
-        examples: Rows they are over.
-        seconds: Wall time, compilation included.
-    """
-
-    metrics: dict[str, float | None]
-    examples: int
-    seconds: float
+__all__ = ["Engine", "Trained", "Training", "use_cache"]
 
 
 class Engine:
@@ -114,7 +94,7 @@ class Engine:
             ahead=self._initial(whole.manifest.size, everywhere),
         )
         self._placement = Placement(data, normalisation, everywhere)
-        self._at_once = 0  # rows of a call of ``predict``; not known before it
+        self._predictor = Predictor(self._bench, self._placement, data)
 
     @property
     def manifest(self) -> Manifest:
@@ -222,7 +202,7 @@ class Engine:
                     stream=stream,
                     secret=own,
                     tell=on_progress,
-                    judge=self._validation_loss if judged else None,
+                    judge=self._predictor.loss if judged else None,
                     bookmark=bookmark,
                     share=share,
                 )
@@ -252,24 +232,7 @@ class Engine:
             ModelError: ``vector`` or ``local`` is not this model's, or one example is too much for
                 the device's memory.
         """
-        x = self._placement.of(split)
-        weights = jax.device_put(self._checked(vector), self._bench.everywhere)
-        own = jax.device_put(self._checked_local(local), self._bench.everywhere)
-        examples = len(getattr(self._data, split))
-        if not self._at_once:
-            values = _VALUES if jax.default_backend() == "cpu" else _MORE_VALUES
-            self._at_once = max(1, min(BLOCK, values // max(_inputs.values(x), 1)))
-        while True:
-            try:
-                return self._predicted(weights, own, x, examples, min(self._at_once, examples))
-            except jax.errors.JaxRuntimeError as error:
-                if not exhausted(error):
-                    raise
-                if self._placement.evicted(split):
-                    continue
-                if self._at_once == 1:
-                    raise too_large("predict") from error
-            self._at_once //= 2
+        return self._predictor.predict(self._checked(vector), self._checked_local(local), split)
 
     def evaluate(
         self, vector: Vector, *, split: Name = "test", local: Vector | None = None
@@ -279,33 +242,7 @@ class Engine:
         Raises:
             ModelError: as ``predict`` does.
         """
-        began = time.monotonic()
-        labels = getattr(self._data, split).y
-        metrics = _metrics.measure(labels, self.predict(vector, split=split, local=local))
-        return Evaluated(metrics=metrics, examples=len(labels), seconds=time.monotonic() - began)
-
-    def _predicted(
-        self, vector: Any, local: Any, x: Any, examples: int, rows: int
-    ) -> NDArray[np.float32]:
-        blocks = [np.empty((0, len(self._data.classes)), dtype=np.float32)]
-        rows = max(1, -(-rows // self._bench.width)) * self._bench.width
-        for first in range(0, examples, rows):
-            at = np.minimum(np.arange(first, first + rows, dtype=np.int32), examples - 1)[None]
-            at = jax.device_put(at, self._bench.by_rows)
-            block = self._bench.program.predict(vector, local, x, at)
-            blocks.append(np.asarray(block)[: examples - first])
-        return np.concatenate(blocks)
-
-    def _validation_loss(self, vector: Vector, local: Vector) -> float:
-        """Mean of what training makes small, on the validation split, without penalties; infinite
-        where training diverged.
-        """
-        if not (np.isfinite(vector).all() and np.isfinite(local).all()):
-            return math.inf
-        logs, y = self.predict(vector, split="validation", local=local), self._data.validation.y
-        chosen = np.take_along_axis(logs, y[:, None], axis=1)[:, 0]
-        loss = float(example_losses(self._training, chosen, y).mean())
-        return math.inf if math.isnan(loss) else loss
+        return self._predictor.evaluate(self._checked(vector), self._checked_local(local), split)
 
     def _promised(self, privacy: Privacy, rounds: int) -> Plan:
         if self._training.patience:

@@ -24,7 +24,7 @@ from models._program import BLOCK, Program, State
 from models._rounds import Vector
 
 WIDTH = 8  # models a call; more at a time are no faster on a CPU
-_VALUES = 2**22  # of inputs in a call of ``predict``, as in ``_engine``
+_VALUES = 2**22  # of inputs in a call of ``predict``, as in ``_prediction``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

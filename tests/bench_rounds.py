@@ -18,7 +18,8 @@ from statistics import median
 from typing import Any
 
 from fedtui import events, operations
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.study import Study
 

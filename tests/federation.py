@@ -19,7 +19,8 @@ import psutil
 from fedtui import events, journal, operations, orders, processes
 from fedtui.events import Event
 from fedtui.flower import checkpoints
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.study import Quorum, Study
 from tests import compiled

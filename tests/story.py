@@ -6,7 +6,8 @@ from pathlib import Path
 from fedtui import events, journal
 from fedtui.checks import Finding, State
 from fedtui.events import Event
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record
 from fedtui.report.comparison import compare
 from fedtui.site import Home
 from fedtui.tui import actions

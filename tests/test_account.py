@@ -11,6 +11,7 @@ import pytest
 from fedtui import events, journal
 from fedtui import study as studies
 from fedtui.errors import DataError, PrivacyError
+from fedtui.flower.cohorts import Cohorts
 from fedtui.flower.ledger import Ledger
 from fedtui.flower.trainer import Trainer
 from fedtui.flower.work import Key
@@ -19,6 +20,7 @@ from tests import federation as fed
 from tests.test_datasets_clinical import folder, rows, text
 
 CLIP = 0.5
+SECRET = b"s" * 32
 TERMS = {
     "data": "clinical",
     "model": "logistic",
@@ -29,7 +31,7 @@ TERMS = {
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    return Trainer("halland", tmp_path_factory.mktemp("cache"), secret=b"s" * 32)
+    return Trainer("halland", tmp_path_factory.mktemp("cache"), secret=SECRET)
 
 
 def order(path: Path, *, out: str = "", **changes: Any) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def test_without_one_patient_the_noise_is_another_and_a_difference_tells_nothing
     tmp_path: Path, trainer: Trainer
 ) -> None:
     def examples(out: str = "") -> int:
-        return len(trainer._load(fed.study(**TERMS), order(tmp_path, out=out)["source"]).train)
+        return len(
+            trainer.cohorts.load(fed.study(**TERMS), order(tmp_path, out=out)["source"]).train
+        )
 
     many = examples()
     out = next(f"P{n}" for n in range(120) if examples(f"P{n}") < many)
@@ -95,7 +99,10 @@ def test_what_changes_an_answer_is_another_question(tmp_path: Path, trainer: Tra
     back = named(trainer, order(tmp_path))
     content = (tmp_path / "patients.csv").read_text()
     (tmp_path / "patients.csv").write_text(content.replace(",36.", ",37."))
-    trainer._data, trainer._engine = {}, ("", None)  # as in a trainer that was started anew
+    trainer.cohorts, trainer._engine = (
+        Cohorts(SECRET),
+        ("", None),
+    )  # as in a trainer that was started anew
     mended = named(trainer, order(tmp_path))
 
     assert back == first

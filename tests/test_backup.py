@@ -21,6 +21,7 @@ from fedtui.flower.continuity import Continuity
 from fedtui.flower.link import Link, other_protocol
 from fedtui.journal import Journal
 from fedtui.operations import _sealed
+from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.study import PROTOCOL
 from fedtui.transport import LinkError
@@ -53,7 +54,7 @@ def contents(home: Home) -> dict[str, bytes]:
     }
 
 
-def rows(home: Home) -> list[journal.Record]:
+def rows(home: Home) -> list[Record]:
     book = Journal(home.journal, source="test")
     try:
         return book.read()

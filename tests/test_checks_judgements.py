@@ -9,9 +9,9 @@ from fedtui.checks import clock as clocks
 from fedtui.checks import memory as memories
 from fedtui.checks import terminal as terminals
 from fedtui.checks import tmp as temporary
-from fedtui.checks._mounts import Mount
 from fedtui.events import DeviceReported
 from fedtui.flower import agent, gate
+from fedtui.mounts import Mount
 
 
 def test_limits_of_the_clock_are_those_that_refuse() -> None:

@@ -10,8 +10,8 @@ import pytest
 from fedtui import checks, events, journal, keys, operations, orders, site
 from fedtui.checks import State
 from fedtui.flower.link import Link
-from fedtui.journal import Record
 from fedtui.operations import findings
+from fedtui.record import Record
 from fedtui.site import Home
 from tests import federation as fed
 from tests.conftest import STRANGE

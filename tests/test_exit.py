@@ -104,7 +104,7 @@ ALLOWED: dict[tuple[str, str], tuple[str, str]] = {
     ("fedtui.flower.node", ""): ("import call", "the transport that replies are handed to"),
     ("fedtui.flower.link", ""): ("import call bare", "the transport that words are handed to"),
     ("fedtui.transport", ""): ("import", "opens connections for Link and for joining"),
-    ("fedtui.flower.agent", "Agent._handle"): ("call", "hands the exit's reply to the node"),
+    ("fedtui.flower.answering", "Answering.answer"): ("call", "hands the exit's reply to the node"),
     ("fedtui.flower.agent", "Agent"): ("call", "hands the exit's words to the link"),
     ("fedtui.flower.reporting", "Reports"): ("call", "hands the exit's words to the link"),
     ("fedtui.flower.belonging", "Belonging._rotate"): ("call", "the exit's words: a public key"),

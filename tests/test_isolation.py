@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from fedtui import events, operations
-from fedtui.journal import Record
+from fedtui.record import Record
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, records, until
 

@@ -19,8 +19,9 @@ from fedtui.cli import _register, app
 from fedtui.disclosure import rounded
 from fedtui.errors import ResourceError
 from fedtui.flower import alone, workbench
+from fedtui.flower.assignment import Assignment
 from fedtui.flower.brought import stream_of
-from fedtui.flower.client import Assignment, SiteClient
+from fedtui.flower.client import SiteClient
 from fedtui.flower.ledger import Ledger
 from fedtui.flower.trainer import Trainer
 from fedtui.flower.vectors import bytes_of

@@ -186,7 +186,7 @@ def test_early_stopping_judges_by_what_training_makes_small() -> None:
     engine = site(made(), **settings)
     start = engine.initial()
 
-    found = engine._validation_loss(start, np.zeros(0, np.float32))
+    found = engine._predictor.loss(start, np.zeros(0, np.float32))
 
     logs = engine.predict(start, split="validation").astype(np.float64)
     y = engine._data.validation.y

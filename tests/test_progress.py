@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from fedtui import events, journal, progress
 from fedtui.events import Event
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
 from fedtui.progress import Progress
+from fedtui.record import Record
 from tests.test_events import KINDS, any_of
 
 NAMES = st.sampled_from(["a", "b", "run-1", "run-2"])

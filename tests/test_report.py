@@ -9,7 +9,8 @@ import pytest
 
 from fedtui import events, journal
 from fedtui.events import ModelValidated
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record
 from fedtui.report import text
 from fedtui.report.comparison import Comparison, compare
 from fedtui.report.facts import Facts, gather

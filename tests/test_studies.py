@@ -18,7 +18,7 @@ import datasets
 from fedtui import agreement, events, journal, keys, operations, persons, site
 from fedtui import study as studies
 from fedtui.errors import DataError, PrivacyError, TrustError, UsageError
-from fedtui.flower.client import read_order
+from fedtui.flower.assignment import read_order
 from fedtui.flower.consent import Consent
 from fedtui.flower.link import Link
 from fedtui.flower.strategy import Terms

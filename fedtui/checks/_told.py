@@ -3,7 +3,8 @@
 from fedtui.checks._inquiry import MODEL_BYTES
 from fedtui.errors import OperatorError
 from fedtui.events import Event, WorkAnswered
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record
 from fedtui.site import Home
 
 

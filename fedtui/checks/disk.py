@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fedtui import site
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
-from fedtui.checks._mounts import existing
+from fedtui.mounts import existing
 
 NEEDS: tuple[str, ...] = ()
 AFTER: tuple[str, ...] = ()

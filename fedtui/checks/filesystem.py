@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedtui import journal, site
+from fedtui import mounts, site
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
-from fedtui.checks._mounts import existing, mount_of
 from fedtui.errors import ResourceError
 
 NEEDS: tuple[str, ...] = ()
@@ -23,14 +22,10 @@ def check(inquiry: Inquiry) -> Iterator[Finding]:
     yield judge(home.path)
 
 
-def judge(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Finding:
+def judge(folder: Path, mountinfo: Path = mounts.MOUNTINFO) -> Finding:
     """The finding for a home at ``folder``."""
-    place = existing(folder)
-    try:
-        text = mounts.read_text(encoding="utf-8", errors="replace")
-        mount = mount_of(place, text)
-    except OSError:
-        mount = None
+    place = mounts.existing(folder)
+    mount = mounts.mount_of(place, mountinfo)
     if mount is None:
         return Finding(
             state=State.UNKNOWN,
@@ -42,7 +37,7 @@ def judge(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> Finding:
         )
     measured = f"{mount.kind} at {mount.point}"
     try:
-        journal.refuse_unsound_file_system(place, mounts)
+        mounts.refuse_unsound(place, mountinfo)
     except ResourceError as error:
         return Finding(
             state=State.FAIL,

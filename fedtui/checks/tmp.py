@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtui.checks import Finding, State
 from fedtui.checks._inquiry import Inquiry
-from fedtui.checks._mounts import Mount, mount_of
+from fedtui.mounts import Mount, mount_of
 
 NEEDS: tuple[str, ...] = ()
 AFTER: tuple[str, ...] = ()

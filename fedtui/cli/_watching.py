@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from fedtui import events, journal, processes
 from fedtui.errors import UsageError
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
+from fedtui.record import Record, iso
 from fedtui.site import Home, load
 
 # What concerns every run: the link, the sites, and this home's own processes.
@@ -64,7 +65,7 @@ def line(record: Record, *, json_: bool) -> str:
     """One record as a line: JSON, or clock, level, process and sentence."""
     if json_:
         return json.dumps(record.line, ensure_ascii=False)
-    clock = journal.iso(record.time)[11:19]
+    clock = iso(record.time)[11:19]
     return f"{clock} {record.event.level:<5} {record.event.sentence}"
 
 

@@ -9,8 +9,9 @@ from fedtui import events
 from fedtui.demo._federation import Federation
 from fedtui.demo._plans import SHOWS, Plan
 from fedtui.events import RoundEnded
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
 from fedtui.progress import RunProgress
+from fedtui.record import Record
 
 
 @dataclass(kw_only=True)

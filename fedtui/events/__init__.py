@@ -38,15 +38,11 @@ from fedtui.events._home import (
 from fedtui.events._run import (
     AnswerReceived,
     AnswerRefused,
-    BatchSplit,
     CheckpointWritten,
     HeadWitnessed,
     Outcome,
     Phase,
     PhaseStarted,
-    PrivacySpent,
-    PrivacyUnlimited,
-    Released,
     RoundEnded,
     RunEnded,
     RunPaused,
@@ -54,10 +50,6 @@ from fedtui.events._run import (
     RunSubmitted,
     ShiftFound,
     SitesAwaited,
-    TrainingProgressed,
-    WorkAnswered,
-    WorkFailed,
-    WorkReceived,
 )
 from fedtui.events._storage import StorageAwaited
 from fedtui.events._study import (
@@ -84,6 +76,16 @@ from fedtui.events._validation import (
     ModelWithheld,
     ValidationEnded,
     ValidationStarted,
+)
+from fedtui.events._work import (
+    BatchSplit,
+    PrivacySpent,
+    PrivacyUnlimited,
+    Released,
+    TrainingProgressed,
+    WorkAnswered,
+    WorkFailed,
+    WorkReceived,
 )
 
 __all__ = [

@@ -18,34 +18,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Message
 
 from fedtui import __version__, checks, events, keys, orders, processes, site
 from fedtui import study as studies
-from fedtui.errors import (
-    NetworkError,
-    OperatorError,
-    TrustError,
-    UsageError,
-    storage,
-)
-from fedtui.flower import continuity, crash, validation
+from fedtui.errors import NetworkError, OperatorError, TrustError, UsageError
+from fedtui.flower import continuity, validation
+from fedtui.flower.answering import Answering
+from fedtui.flower.assignment import Assignment, key_of, read_order
 from fedtui.flower.auditing import Audits
 from fedtui.flower.belonging import Belonging
-from fedtui.flower.client import Assignment, SiteClient, create_app, read_order
 from fedtui.flower.consent import Consent
 from fedtui.flower.continuity import Continuity, newest_heads
 from fedtui.flower.health import SLOW_SECONDS, Health
 from fedtui.flower.importing import Imports
-from fedtui.flower.ledger import Ledger
 from fedtui.flower.link import Link, RevokedError, other_protocol
 from fedtui.flower.node import HEARTBEAT_SECONDS, Node
 from fedtui.flower.release import Exit
 from fedtui.flower.releases import Releases
 from fedtui.flower.reporting import Reports
-from fedtui.flower.work import PROBE, Key, Work
+from fedtui.flower.work import Work
 from fedtui.flower.workbench import Workbench
-from fedtui.identifiers import scrubbed
 from fedtui.journal import Journal
 from fedtui.operations import findings
 from fedtui.processes import Lock
@@ -54,7 +47,6 @@ from fedtui.study import PROTOCOL
 from fedtui.transport import LinkError
 
 REPORT_SECONDS = 1.0
-STORAGE_SECONDS = 1.0  # between two tries over a disk that is full
 CHECK_SECONDS = 6.0  # while a run is under way: a link that goes bad is named within 10 s
 IDLE_CHECK_SECONDS = 120.0
 WAIT_SECONDS = 20.0  # a request that waits for work; well below common proxies' 60 s idle limit
@@ -72,7 +64,6 @@ class Agent:
         key = keys.load_private(home.keys / "node.key")
         self._lock = Lock(home, "agent")
         self._journal = Journal(home.journal, source="agent", patient=True)
-        self._storage = ""  # what the disk says while something here cannot be written
         self._link = Link(membership, site=self._site.name, key=key)
         self._node = Node(membership, key)
         self._work = Work(home.work)
@@ -90,15 +81,15 @@ class Agent:
         )
         self._exit = exit
         self._stock = membership.kind == "flower"
-        self._key_of = _key
         read: Callable[[Message], Assignment] = partial(read_order, site=self._site.name)
+        asked, stock_run = key_of, None
         if self._stock:
             from fedtui.flower import interop
 
             agreed = studies.load(home.interop)
             read = partial(interop.read_stock_order, study=agreed, site=self._site.name)
-            self._key_of = interop.stock_key
-            self._stock_run = interop.StockRun(self._journal, agreed, site=self._site.name)
+            asked = interop.stock_key
+            stock_run = interop.StockRun(self._journal, agreed, site=self._site.name)
         self._consent = Consent(
             home, self._journal, self._link, name=self._site.name,
             authority=membership.authority, words=exit.words,
@@ -106,36 +97,33 @@ class Agent:
         read = self._consent.guard(read)
         self._audits = Audits(
             home, self._bench, self._journal,
-            busy=lambda: str(self._state["state"]).replace("waiting", ""),
+            busy=lambda: self._answering.busy,
             on_access=self._consent.accessed,
         )  # fmt: skip
         self._imports = Imports(
             home, self._bench, self._journal, self._consent,
-            busy=lambda: str(self._state["state"]).replace("waiting", ""),
+            busy=lambda: self._answering.busy,
         )  # fmt: skip
-        self._app = create_app(read, self._client, exit)
-        if not self._stock:
-            own = validation.Own(home=home, name=self._site.name, journal=self._journal)
-            validation.register(self._app, read, self._client, exit, own)
-        self._current: SiteClient | None = None
         self._belonging = Belonging(
             home, self._site.name, key, link=self._link, node=self._node,
             append=self._append, clean=exit.words,
         )  # fmt: skip
         self._health = Health(self._append)
-        self._worked = float("-inf")  # when the last piece of work came, by the monotonic clock
-        self._run, self._seen = "", 0  # the run that it was for, until the journal tells its end
         self._continuity = Continuity(
             self._journal, site=self._site.name, key=lambda: self._belonging.key.public_key()
         )
         self._boot = secrets.token_hex(8)
         self._attempt = 0
         self._epoch = ""
-        self._state: dict[str, Any] = {"state": "waiting"}
         self._reports = Reports(
             home, self._site, self._journal, link=self._link, exit=exit, consent=self._consent,
             bench=self._bench, belonging=self._belonging, boot=self._boot,
-            state=lambda: self._state, trouble=lambda: self._trouble,
+            state=lambda: self._answering.state, trouble=lambda: self._trouble,
+        )  # fmt: skip
+        self._answering = Answering(
+            validation.Own(home=home, name=self._site.name, journal=self._journal),
+            node=self._node, read=read, key_of=asked, stock=stock_run, work=self._work,
+            bench=self._bench, consent=self._consent, exit=exit, reports=self._reports,
         )  # fmt: skip
 
     def run(self) -> None:
@@ -214,7 +202,7 @@ class Agent:
         """One message, or one wait for it; False when the coordinator is a new one."""
         pulled = self._node.pull()
         if pulled is not None:
-            self._handle(*pulled)
+            self._answering.answer(*pulled)
             return True
         if self._stock:
             time.sleep(STOCK_POLL_SECONDS)
@@ -253,116 +241,6 @@ class Agent:
         except LinkError as error:
             raise NetworkError(f"{error}.", remedy=error.remedy) from error
 
-    def _handle(self, head: Message, tree: Any) -> None:
-        traffic = self._node.traffic
-        sent, received = traffic.sent, traffic.received
-        began = self._worked = time.monotonic()
-        self._current = None
-        message = self._node.fetch(head, tree)
-        pulled = time.monotonic()
-        key = self._key_of(message)
-        if key.phase == PROBE:
-            self._node.push(self._exit.nothing(reply_to=message), round=0)
-            return
-        crash.point("agent.pulled", key.round)
-        if key.run != self._run:
-            self._run, self._seen = key.run, self._journal.head()[0]
-        self._append(
-            events.WorkReceived(
-                run=key.run, round=key.round, phase=key.phase, bytes=traffic.received - received
-            )
-        )
-        if self._stock:
-            self._stock_run.asked(key)
-        self._state = {"state": key.phase, "run": key.run, "round": key.round}
-        try:
-            reply = self._reply(message, key)
-            answered = time.monotonic()
-            self._state = {"state": "sending", "run": key.run, "round": key.round}
-            self._node.push(reply, round=key.round)
-        finally:
-            self._state = {"state": "waiting"}
-            self._reports.over()
-        metrics = dict(reply.content.metric_records["metrics"]) if reply.has_content() else {}
-        numbers = {n: v for n, v in metrics.items() if isinstance(v, int | float)}
-        if key.phase in ("evaluate", "validate", "exchange"):
-            self._reports.round_ended(key.run)
-        trained = self._current.seconds if self._current else 0.0
-        self._append(
-            events.WorkAnswered(
-                run=key.run,
-                round=key.round,
-                phase=key.phase,
-                examples=int(numbers.pop("num-examples", 0)),
-                metrics={name: value for name, value in numbers.items() if name != "seconds"},
-                seconds={
-                    "pull": round(pulled - began, 4),
-                    "work": round(answered - pulled - trained, 4),
-                    "train": round(trained, 4),
-                    "push": round(time.monotonic() - answered, 4),
-                },
-                bytes_received=traffic.received - received,
-                bytes_sent=traffic.sent - sent,
-                stored=self._current is not None and self._current.stored,
-            )
-        )
-
-    def _reply(self, message: Message, key: Key) -> Message:
-        context = Context(
-            run_id=message.metadata.run_id,
-            node_id=self._node.node_id,
-            node_config={},
-            state=RecordDict(),
-            run_config={},
-        )
-        try:
-            return self._stored(lambda: self._app(message, context))
-        except OperatorError as error:
-            self._append(
-                events.WorkFailed(
-                    run=key.run,
-                    round=key.round,
-                    phase=key.phase,
-                    cause=scrubbed(str(error)),
-                    remedy=scrubbed(error.remedy),
-                )
-            )
-            return self._exit.failure(error, reply_to=message)
-
-    def _stored(self, work: Callable[[], Message]) -> Message:
-        """Have ``work`` done, again and again for as long as the disk does not take it."""
-        began = time.monotonic()
-        while True:
-            try:
-                reply = work()
-                break
-            except (OperatorError, OSError) as error:
-                if (trouble := storage(error)) is None:
-                    raise
-                self._storage = str(trouble)
-            time.sleep(STORAGE_SECONDS)
-        if self._storage:
-            cause, self._storage = self._storage, ""
-            seconds = round(time.monotonic() - began, 1)
-            self._append(events.StorageAwaited(process="agent", seconds=seconds, cause=cause))
-        return reply
-
-    def _client(self, assignment: Assignment) -> SiteClient:
-        here = site.load(self._home)  # read anew: an operator may have mended it
-        self._current = SiteClient(
-            assignment,
-            site=here,
-            ledger=Ledger(self._journal, limit=here.limits.epsilon),
-            work=self._work,
-            bench=self._bench,
-            on_progress=partial(self._reports.progressed, private=bool(assignment.study.privacy)),
-            on_event=self._append,
-            cohorts=self._exit.cohorts,
-            audit=self._home.audit,
-            on_access=self._consent.accessed,
-        )
-        return self._current
-
     # The report thread.
 
     def _report_for_ever(self) -> None:
@@ -384,7 +262,8 @@ class Agent:
         while True:
             time.sleep(CHECK_SECONDS)
             idle += CHECK_SECONDS
-            quiet = time.monotonic() - self._worked > IDLE_CHECK_SECONDS and not self._health.code
+            still = time.monotonic() - self._answering.worked
+            quiet = still > IDLE_CHECK_SECONDS and not self._health.code
             if quiet and idle < IDLE_CHECK_SECONDS:
                 continue
             idle = 0.0
@@ -394,15 +273,7 @@ class Agent:
     def _rest(self) -> None:
         """End a trainer that has been idle, once the run it worked for is over or paused."""
         limit = self._site.trainer.idle_seconds
-        if self._bench.idle_seconds < limit:
-            return
-        for record in self._journal.read(self._seen) if self._run else ():
-            self._seen, event = record.seq, record.event
-            over = isinstance(event, events.RunEnded)
-            over |= isinstance(event, events.RunPaused) and event.paused
-            if over and getattr(event, "run", "") == self._run:
-                self._run = ""
-        if not self._run:
+        if self._bench.idle_seconds >= limit and self._answering.run_is_over():
             self._bench.rest(limit)
 
     def _beat_for_ever(self) -> None:
@@ -428,7 +299,7 @@ class Agent:
 
     @property
     def _trouble(self) -> str:
-        return self._journal.trouble or self._storage
+        return self._journal.trouble or self._answering.storage
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -436,7 +307,7 @@ class Agent:
             "storage": self._trouble,
             "trainer": self._bench.pid,
             "link": "up" if self._health.code == "" else self._health.code or "starting",
-            **self._state,
+            **self._answering.state,
         }
 
     def _journal_trainer(self, pid: int, device: dict[str, Any]) -> None:
@@ -445,12 +316,6 @@ class Agent:
 
     def _append(self, event: events.Event) -> None:
         self._journal.append(event)
-
-
-def _key(message: Message) -> Key:
-    config = message.content["config"]
-    phase: Any = config["phase"]
-    return Key(str(config["run"]), int(config["round"]), phase)  # type: ignore[arg-type]
 
 
 def _end(*_: object) -> None:

@@ -14,7 +14,7 @@ from flwr.app import Message
 
 from fedtui import agreement, events, keys, register, site
 from fedtui.errors import NetworkError, OperatorError, TrustError, from_json
-from fedtui.flower.client import Assignment
+from fedtui.flower.assignment import Assignment
 from fedtui.flower.link import Link, RevokedError
 from fedtui.journal import Journal
 from fedtui.site import Home

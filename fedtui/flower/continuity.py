@@ -13,8 +13,9 @@ from typing import Any
 from fedtui import events, keys
 from fedtui.errors import TrustError
 from fedtui.events import HeadWitnessed, HomeRestored, JournalRolledBack
-from fedtui.journal import Journal, Record
+from fedtui.journal import Journal
 from fedtui.keys import PublicKey
+from fedtui.record import Record
 
 MARKS = ("HomeRestored", "JournalRolledBack")
 _TOLD_MARKS = 5  # the newest

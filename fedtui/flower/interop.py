@@ -23,7 +23,7 @@ from fedtui.disclosure import rounded
 from fedtui.errors import TrustError
 from fedtui.events import Phase
 from fedtui.flower import arrays
-from fedtui.flower.client import Assignment, read_order
+from fedtui.flower.assignment import Assignment, read_order
 from fedtui.flower.release import bounded_metrics
 from fedtui.flower.work import Key
 from fedtui.journal import Journal

@@ -7,8 +7,6 @@ ends with its agent: when stdin closes, whatever it is doing.
 
 import contextlib
 import dataclasses
-import hashlib
-import hmac
 import json
 import math
 import os
@@ -25,12 +23,12 @@ import numpy as np
 import datasets
 import models
 from datasets import DataError
-from datasets._splits import sealed
 from fedtui import study as studies
 from fedtui.disclosure import rounded
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, RunError, storage
-from fedtui.flower import access, attack, brought, crash, judging, vectors, work
+from fedtui.flower import attack, brought, crash, judging, vectors, work
+from fedtui.flower.cohorts import Cohorts
 from fedtui.study import Study
 from models import ModelError
 
@@ -40,6 +38,9 @@ if TYPE_CHECKING:
 
 class Trainer:
     """Everything that is kept warm between orders: the data, and one engine a study.
+
+    Attributes:
+        cohorts: The data at hand, and whose they are.
 
     Args:
         secret: The site's own, from which the noise of record-level privacy comes; without it
@@ -52,13 +53,9 @@ class Trainer:
 
         _engine.use_cache(cache)
         self._engines = _engine
-        self._secret = secret
         self._stream = brought.stream_of(site)
-        self._data: dict[str, Any] = {}
-        self._fresh: dict[str, Any] | None = None
-        self._people: dict[str, dict[str, Any]] = {}  # by split, of the data at hand
+        self.cohorts = Cohorts(secret)
         self._engine: tuple[str, Any] = ("", None)
-        self._listed: tuple[Any, dict[str, Any]] = (None, {})
         self._account = Account(secret, stream=self._stream)
 
     @property
@@ -82,13 +79,13 @@ class Trainer:
         With a scale that is agreed already, count patients in its bins, for medians.
         """
         study = studies.parse(order["study"].encode())
-        data = self._load(study, order["source"])
+        data = self.cohorts.load(study, order["source"])
         if order["normalisation"] is not None:
             scale = datasets.Normalisation(*brought.normalisation(order))
             return {
                 "examples": len(data.train.y),
                 "features": [asdict(feature) for feature in data.features],
-                "behind": self._behind(data, "train", order),
+                "behind": self.cohorts.behind(data, "train", order),
                 "bins": datasets.bins(data.train, scale).tolist(),
             }
         engine = self._engine_for(study, order, normalisation=None)
@@ -107,7 +104,7 @@ class Trainer:
             "schema": data.schema_hash,
             "vector": digest,
             "behind": {
-                **self._behind(data, "train", order),
+                **self.cohorts.behind(data, "train", order),
                 "support": {name: people.tolist() for name, people in support.items()},
             },
             "statistics": {name: values.tolist() for name, values in sums._asdict().items()},
@@ -132,12 +129,13 @@ class Trainer:
         work.write_atomically(Path(order["output"]), vectors.bytes_of(trained.vector))
         if trained.local.size:
             work.write_atomically(Path(order["keep"]), vectors.bytes_of(trained.local))
+        data = self.cohorts.load(study, order["source"])
         done = {
             "examples": trained.examples,
             "metrics": {"loss": trained.loss},
             "seconds": trained.seconds,
             "vector": vectors.hash_of(trained.vector),
-            "behind": self._behind(self._load(study, order["source"]), "train", order),
+            "behind": self.cohorts.behind(data, "train", order),
         }
         if engine.plan is not None:
             answers = order["answered"] + 1
@@ -180,7 +178,7 @@ class Trainer:
                 go on from the bookmark of this one.
         """
         training = models.configure(models.Training, study.training)
-        examples = len(self._load(study, order["source"]).train)
+        examples = len(self.cohorts.load(study, order["source"]).train)
 
         def report(step: int, steps: int, loss: float) -> None:
             crash.point("trainer.training", round)
@@ -216,37 +214,13 @@ class Trainer:
             split="test",
             local=brought.local(order, engine.local.size),
         )
+        data = self.cohorts.load(study, order["source"])
         return {
             "examples": evaluated.examples,
             "metrics": evaluated.metrics,
             "seconds": evaluated.seconds,
-            "behind": self._behind(self._load(study, order["source"]), "test", order),
+            "behind": self.cohorts.behind(data, "test", order),
         }
-
-    def _behind(self, data: Any, split: str, order: dict[str, Any]) -> dict[str, Any]:
-        """Whom an answer is of, for the exit: how many, and a file with their sealed numbers."""
-        if split not in self._people:
-            examples = getattr(data, split)
-            digest = ""
-            if self._secret is not None:
-                # One data set's numbers mean nothing in another, unless both are of one folder.
-                domain = order["source"]["path"] or data.name
-                key = hmac.digest(self._secret, f"cohort {domain}".encode(), "sha256")
-                people = sealed(examples.groups, key=key).astype("<u8").tobytes()
-                digest = hashlib.sha256(people).hexdigest()
-                file = Path(order["cohorts"], f"{digest}.u64")
-                if not file.exists():
-                    work.write_atomically(file, people, durable=True)
-            self._people[split] = {
-                "patients": len(np.unique(examples.groups)),
-                "classes": [
-                    len(np.unique(examples.groups[examples.y == label]))
-                    for label in range(len(data.classes))
-                ],
-                "outcome": f"{data.name}: {', '.join(data.classes)}",
-                "cohort": digest,
-            }
-        return self._people[split]
 
     def validate(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
         """What the run's models are worth here: the site's own, or other sites'."""
@@ -263,7 +237,7 @@ class Trainer:
                 remedy="Validate a run before the next one begins, at sites that trained in it.",
             )
         bench = judging.Bench(
-            data=self._load(study, order["source"]),
+            data=self.cohorts.load(study, order["source"]),
             engine=engine,
             train=lambda agreed, vector, **how: self._trained(
                 order, out, agreed, engine(agreed), vector, **how
@@ -276,7 +250,7 @@ class Trainer:
             done = judging.judge_imported(order, study, bench)
         else:
             done = judging.validate(order, study, bench)
-        return {**done, "behind": self._behind(bench.data, "test", order)}
+        return {**done, "behind": self.cohorts.behind(bench.data, "test", order)}
 
     def audit(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
         """How much a model that is to leave tells of who it was trained on."""
@@ -290,7 +264,7 @@ class Trainer:
             order,
             study,
             engine=engine,
-            data=self._load(study, order["source"]),
+            data=self.cohorts.load(study, order["source"]),
             normalisation=scale,
             start=engine.initial(brought.pretrained(study, order["weights"])),
             kept=brought.local(order, engine.local.size),
@@ -300,45 +274,6 @@ class Trainer:
         )
         return {"leakage": leakage}
 
-    def read(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """Load an order's data and list whose they are, where the site keeps such lists."""
-        if not order.get("audit") or self._secret is None:
-            return None
-        data = self._load(studies.parse(order["study"].encode()), order["source"])
-        if self._listed[0] is not data:
-            self._listed = (data, access.keep(data, Path(order["audit"]), self._secret))
-        return {**self._listed[1], "action": order["do"]}
-
-    def loaded(self) -> dict[str, Any] | None:
-        """What of data was read since this was asked last, for the site's own journal."""
-        fresh, self._fresh = self._fresh, None
-        return fresh
-
-    def _load(self, study: Study, source: dict[str, Any]) -> Any:
-        key = brought.data_key(study, source)
-        if key not in self._data:
-            self._data = {}  # one at a time: a hospital's memory is not ours
-            self._people = {}
-            data = datasets.load(
-                study.data, part=source["part"], seed=study.seed, **brought.places(source)
-            )
-            self._data = {key: data}
-            self._fresh = {
-                "data": data.name,
-                "part": data.part,
-                # In the journal, of which a part is exported: nobody else may guess from it.
-                "cohort": access.cohort(data, self._secret) if self._secret else "",
-                "excluded": data.excluded.patients if data.excluded else 0,
-                "unmatched": data.excluded.unmatched if data.excluded else 0,
-            }
-        if study.schema and (here := self._data[key].schema_hash) != study.schema:
-            raise OperatorDataError(
-                f"The data of {study.data} have schema {here[:12]} here, and study {study.id} is "
-                f"of {study.schema[:12]}.",
-                remedy="Bring names, units, ranges and classes to what was agreed on.",
-            )
-        return self._data[key]
-
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
         shape = normalisation if normalisation is None else [v.tolist() for v in normalisation]
         key = json.dumps([order["study"], brought.data_key(study, order["source"]), shape])
@@ -347,7 +282,7 @@ class Trainer:
                 model=study.model,
                 config=study.parameters,
                 training=models.configure(models.Training, study.training),
-                data=self._load(study, order["source"]),
+                data=self.cohorts.load(study, order["source"]),
                 seed=study.seed,
                 normalisation=normalisation,
                 privacy=models.configure(models.Privacy, study.privacy) if study.privacy else None,
@@ -357,7 +292,7 @@ class Trainer:
         return self._engine[1]
 
     def _question(self, order: dict[str, Any], study: Study, engine: Any) -> "Question":
-        data = self._load(study, order["source"])
+        data = self.cohorts.load(study, order["source"])
         return self._account.question(order, engine, data, brought.local(order, engine.local.size))
 
 
@@ -419,7 +354,7 @@ def main() -> None:
     while True:
         order = json.loads(orders.get())
         try:
-            if (found := trainer.read(order)) is not None:
+            if (found := trainer.cohorts.listed(order)) is not None:
                 _say(out, access=found)
             if order["do"] == "train":
                 done = trainer.train(order, out)
@@ -434,7 +369,7 @@ def main() -> None:
                     "promise": trainer.promise,
                 }
                 done = phases[order["do"]](order)
-            _say(out, done={**done, "loaded": trainer.loaded()})
+            _say(out, done={**done, "loaded": trainer.cohorts.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
             with contextlib.suppress(OSError):  # a full disk
                 sys.stderr.write(_traced(error) + "\n")

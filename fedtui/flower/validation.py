@@ -20,7 +20,8 @@ from fedtui import disclosure, events, keys, modelfile, operations
 from fedtui.disclosure import Bins
 from fedtui.errors import DataError, TrustError
 from fedtui.flower import arrays, work
-from fedtui.flower.client import Assignment, SiteClient
+from fedtui.flower.assignment import Assignment
+from fedtui.flower.client import SiteClient
 from fedtui.flower.records import Measure, Record, Table
 from fedtui.flower.release import Exit
 from fedtui.flower.vectors import RefusedError, Vector, bytes_of

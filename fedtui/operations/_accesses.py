@@ -4,8 +4,9 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from fedtui import events, journal, site
+from fedtui import events, site
 from fedtui.journal import Journal
+from fedtui.record import iso
 from fedtui.site import Home
 
 _YEAR = 365.25 * 86400  # seconds
@@ -15,7 +16,7 @@ def accesses(home: Home, run_id: str = "") -> list[dict[str, Any]]:
     """Every access of a run to patients' data here, oldest first; ``list`` is a file, or 'gone'."""
     return [
         {
-            "time": journal.iso(moment),
+            "time": iso(moment),
             **asdict(event),
             "list": str(path) if (path := home.audit / f"{event.cohort}.json").exists() else "gone",
         }

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 from fedtui import __version__, events, journal, site
 from fedtui.errors import ResourceError, UsageError
 from fedtui.journal import Journal
+from fedtui.record import iso
 from fedtui.site import Home
 
 SHORTEST_PASSPHRASE = 12  # characters
@@ -83,7 +84,7 @@ def backup(home: Home, to: Path, passphrase: str, *, with_runs: bool = False) ->
             "schema": 1,
             "site": own.name,
             "roles": own.roles,
-            "written": journal.iso(moment),
+            "written": iso(moment),
             "version": __version__,
             "records": records,
             "head": head.hex(),

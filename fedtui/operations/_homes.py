@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from fedtui import events, journal, settings, site
+from fedtui import events, journal, mounts, settings, site
 from fedtui.errors import UsageError
 from fedtui.journal import Journal
 from fedtui.site import Home, Membership, Site
@@ -48,7 +48,7 @@ def create(
     text = _site_toml(name, roles, host, port, names, sources or {})
     made = settings.parse(text, Site, name="site.toml")
     home.path.mkdir(parents=True, mode=0o700, exist_ok=True)
-    journal.refuse_unsound_file_system(home.path)
+    mounts.refuse_unsound(home.path)
     home.path.chmod(0o700)
     for folder in (home.keys, home.state, home.work, home.runs, home.roster):
         folder.mkdir(mode=0o700, exist_ok=True)

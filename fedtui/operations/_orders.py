@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from fedtui import journal, orders, processes, site, study
+from fedtui import mounts, orders, processes, site, study
 from fedtui.journal import Journal
 from fedtui.operations._homes import coordinating
 from fedtui.site import Home
@@ -45,7 +45,7 @@ def serve(home: Home, *, json_: bool = False) -> NoReturn:
 def _startable(home: Home) -> tuple[str, ...]:
     own = site.load(home)
     Journal(home.journal, source="operator").close()  # a broken or foreign one is named here
-    journal.refuse_unsound_file_system(home.path)
+    mounts.refuse_unsound(home.path)
     if own.trains:
         site.load_membership(home)
     if home.ended.exists():

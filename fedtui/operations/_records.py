@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtui import journal, processes, progress, site
+from fedtui import processes, progress, site
 from fedtui.errors import (
     BusyError,
     NetworkError,
@@ -17,6 +17,7 @@ from fedtui.errors import (
 )
 from fedtui.journal import Journal
 from fedtui.progress import BELONGING, Progress, RunProgress
+from fedtui.record import iso
 from fedtui.site import Home, Site
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def runs(home: Home) -> list[dict[str, Any]]:
             "state": run.state,
             "rounds_done": len(run.history),
             "rounds": run.rounds,
-            "submitted": journal.iso(run.submitted),
+            "submitted": iso(run.submitted),
             "metric": run.metric,
             "value": run.history[-1].metrics.get(run.metric) if run.history else None,
             "file": _model(home, own, run),

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedtui import events, journal, keys, progress, site
+from fedtui import events, keys, progress, site
 from fedtui import study as studies
 from fedtui.errors import UsageError
 from fedtui.journal import Journal
 from fedtui.operations._validation import comparison_document
+from fedtui.record import iso
 from fedtui.site import Home
 from fedtui.study import Study
 
@@ -141,8 +142,7 @@ def export_bundle(home: Home, run_id: str, to: Path) -> list[Path]:
         "approvals.json": {
             "schema": 1,
             "decisions": [
-                {"time": journal.iso(r.time), **events.to_fields(r.event)}
-                for r in found.of("StudyDecided")
+                {"time": iso(r.time), **events.to_fields(r.event)} for r in found.of("StudyDecided")
             ],
             "documents": _documents(home, found.progress.fingerprint),
         },
@@ -154,7 +154,7 @@ def export_bundle(home: Home, run_id: str, to: Path) -> list[Path]:
         "datasheet.md": papers.data_sheet(found),
         "dpia-annex.md": papers.impact_annex(found),
         "report.html": page(found),
-        "sbom.cdx.json": bill_of_materials(time=journal.iso(found.records[-1].time)),
+        "sbom.cdx.json": bill_of_materials(time=iso(found.records[-1].time)),
     }
     texts = {name: json.dumps(one, indent=2) + "\n" for name, one in documents.items()} | papers_
     book = Journal(home.journal, source="operator")
@@ -221,7 +221,7 @@ def _rounds(found: "Facts") -> list[dict[str, Any]]:
 def _released(pairs: Any) -> list[dict[str, Any]]:
     return [
         {
-            "time": journal.iso(at),
+            "time": iso(at),
             "run": event.run,
             "round": event.round,
             "what": event.kind,

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
-from fedtui import events, journal, processes, site
+from fedtui import events, journal, mounts, processes, site
 from fedtui.errors import BusyError, DataError, ResourceError, UsageError
 from fedtui.journal import Journal
 from fedtui.operations._backup import MANIFEST, Backup
+from fedtui.record import iso
 from fedtui.site import Home, Membership
 
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -41,7 +42,7 @@ def restore(home: Home, file: Path, passphrase: str, *, address: str = "") -> Ba
     home.path.mkdir(parents=True, mode=0o700, exist_ok=True)
     staged = Home(home.path / ".restoring")
     try:
-        journal.refuse_unsound_file_system(home.path)
+        mounts.refuse_unsound(home.path)
         home.path.chmod(0o700)
         staged.path.mkdir(mode=0o700)
         about = _unpack(file, passphrase, staged.path)
@@ -96,7 +97,7 @@ def accept_older(home: Home) -> int:
     book = Journal(home.journal, source="operator")
     try:
         at = book.head()[0]
-        now = journal.iso(time.time())
+        now = iso(time.time())
         book.append(events.HomeRestored(site=own.name, at=at, written="", moment=now))
         return at
     finally:
@@ -231,7 +232,7 @@ def _note_restored(staged: Home, name: str, about: Backup) -> None:
         db.execute("PRAGMA journal_mode = WAL")
     book = Journal(staged.journal, source="operator")
     try:
-        now = journal.iso(time.time())
+        now = iso(time.time())
         book.append(
             events.HomeRestored(site=name, at=about.records, written=about.written, moment=now)
         )

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fedtui import events
-from fedtui.journal import Record
 from fedtui.progress import RunProgress, fold
+from fedtui.record import Record
 from fedtui.report.comparison import Comparison, compare
 from fedtui.spending import Spending, spending
 from fedtui.study import Study

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from fedtui import journal
+from fedtui.record import iso
 from fedtui.report import charts, text
 from fedtui.report.comparison import FEDERATED, Comparison, Estimate, Row, estimate
 from fedtui.report.facts import Facts
@@ -312,7 +312,7 @@ def _left(facts: Facts) -> list[str]:
 
 
 def _made(facts: Facts) -> list[str]:
-    begun = journal.iso(facts.progress.submitted)
+    begun = iso(facts.progress.submitted)
     rows = [(_t(name), _t(value)) for name, value in facts.versions.items()]
     return [
         "<h2>Made with</h2>",

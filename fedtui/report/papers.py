@@ -5,7 +5,8 @@ Each line comes from the study or the journal; what is not known is said to be n
 
 from collections.abc import Iterable
 
-from fedtui import events, journal
+from fedtui import events
+from fedtui.record import iso
 from fedtui.report import text
 from fedtui.report.comparison import FEDERATED, Comparison, estimate
 from fedtui.report.facts import Facts
@@ -54,7 +55,7 @@ def approvals(facts: Facts) -> list[Line]:
         return [("approvals", "none in this journal: data declared public, or an older study")]
     words = {"approve": "approved", "decline": "declined", "withdraw": "withdrew"}
     return [
-        (e.site, f"{words[e.word]} by {e.person or 'the site'} on {journal.iso(at)[:10]}"
+        (e.site, f"{words[e.word]} by {e.person or 'the site'} on {iso(at)[:10]}"
          + (f": {e.reason}" if e.reason else ""))
         for at, e in decided
     ]  # fmt: skip
@@ -96,7 +97,7 @@ def released_summary(facts: Facts) -> list[tuple[str, int, str, str, str, str]]:
         often, size, _ = sums.get(key, (0, 0, 0.0))
         sums[key] = (often + 1, size + event.bytes, at)
     return [
-        (kind, often, f"{size:,}", to, fingerprint, journal.iso(at))
+        (kind, often, f"{size:,}", to, fingerprint, iso(at))
         for (kind, to, fingerprint), (often, size, at) in sums.items()
     ]
 

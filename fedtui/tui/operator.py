@@ -7,7 +7,7 @@ from typing import Any
 from textual.message import Message
 
 from fedtui import operations
-from fedtui.journal import Record
+from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.tui import actions, desk, ordering
 from fedtui.tui.desk import Desk

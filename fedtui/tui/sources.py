@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from fedtui.errors import DataError, UsageError
-from fedtui.journal import Journal, Record, parse_line
+from fedtui.journal import Journal
 from fedtui.progress import Progress, fold
+from fedtui.record import Record, parse_line
 
 _LOOK_SECONDS = 0.2  # an idle look is one query that touches no disk
 _MADE_SECONDS = 1.0  # a journal that has just appeared has no tables for a moment

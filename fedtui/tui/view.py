@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fedtui import events
-from fedtui.journal import Record
 from fedtui.progress import Progress, SiteFinding
+from fedtui.record import Record
 from fedtui.tui import actions, text, words
 from fedtui.tui.actions import Action
 from fedtui.tui.chart import Raster

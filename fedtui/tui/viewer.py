@@ -12,8 +12,8 @@ from textual.message import Message
 from textual.screen import Screen
 
 from fedtui.errors import OperatorError
-from fedtui.journal import Record
 from fedtui.progress import Progress
+from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.tui import actions, host, terminal, text
 from fedtui.tui.checking import Checkup

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from fedtui.journal import Record
+from fedtui.record import Record
 from fedtui.tui import text, words
 from fedtui.tui.panels import run as of_run
 from fedtui.tui.text import Line, Panel, Span

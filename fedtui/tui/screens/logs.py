@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Sequence
 
-from fedtui.journal import Record
+from fedtui.record import Record
 from fedtui.tui import actions, text
 from fedtui.tui.panels import site
 from fedtui.tui.text import Line, Panel
