@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from models._batches import Order, sampled
 from models._noise import BLOCK, Bits, Draws, by_row, columns, room_for
@@ -51,6 +52,15 @@ class Ahead:
         self._batches: tuple[int, Future[Order]] | None = None
         self._noise: tuple[int, int, Future[Draws]] | None = None
         self._most = _FIRST // _GROWTH
+
+    def variation(self) -> NDArray[np.uint32]:
+        """What decides how the round's images vary, uint32 [2].
+
+        A row that is left out gives those after it other numbers, and so other variations. Whoever
+        could draw them, too, would see that as more than one record's difference.
+        """
+        words: NDArray[np.uint32] = Bits("variation", *self._words).draw(1, 2)[0]
+        return words
 
     def draw_batches(self, epoch: int) -> None:
         """Begin with those of ``epoch``, unless they are begun or the round has no such epoch."""

@@ -40,6 +40,8 @@ class Engine:
             the values as they are.
         privacy: Record-level privacy, which changes a step: see ``_noise``. None for none.
         rounds: In the whole run, over which ``privacy`` is promised.
+        counted: For how many rows it is promised, where that was decided before some went or came;
+            None for those of the training split.
         secret: The site's own, at least 0 and known to nobody else: it decides samples and noise
             under ``privacy``. Kept between restarts, a repeated round spends nothing twice. None
             draws one for this engine.
@@ -60,6 +62,7 @@ class Engine:
         normalisation: tuple[NDArray[np.float64], ...] | None,
         privacy: Privacy | None = None,
         rounds: int = 1,
+        counted: int | None = None,
         secret: int | None = None,
     ) -> None:
         source = models.load(model)
@@ -77,7 +80,7 @@ class Engine:
         self._model, self._config = model, models.configure(source.Config, config)
         self._training, self._data, self._seed = training, data, seed
         self._normalisation = normalisation
-        self._plan = None if privacy is None else self._promised(privacy, rounds)
+        self._plan = None if privacy is None else self._promised(privacy, rounds, counted)
         devices = jax.local_devices()
         everywhere, by_rows = shardings(devices)
         whole = self._compiled(1)
@@ -244,7 +247,7 @@ class Engine:
         """
         return self._predictor.evaluate(self._checked(vector), self._checked_local(local), split)
 
-    def _promised(self, privacy: Privacy, rounds: int) -> Plan:
+    def _promised(self, privacy: Privacy, rounds: int, counted: int | None) -> Plan:
         if self._training.patience:
             raise ModelError(
                 "patience: no noise protects the choice of the best epoch",
@@ -255,13 +258,20 @@ class Engine:
                 "share: the account of privacy counts on whole epochs",
                 remedy="Leave share out, or train without record-level privacy.",
             )
-        return plan(
+        examples = len(self._data.train)
+        made = plan(
             privacy,
-            examples=len(self._data.train),
+            examples=examples if counted is None else counted,
             batch=self._training.batch,
             epochs=self._training.epochs,
             rounds=rounds,
         )
+        if made.delta >= 1 / examples:
+            raise ModelError(
+                "delta: the training data have grown to ten times what the run's was chosen for",
+                remedy="Start another run.",
+            )
+        return made
 
     def _initial(self, parameters: int, sharding: Any) -> Ahead | None:
         if self._plan is None:

@@ -1,8 +1,12 @@
 """Record-level privacy: how much noise a promise needs, and what has been spent of it.
 
 Neighbours differ by one record, one row, that is added or removed; batches are Poisson samples, as
-``_rounds`` draws them. Of the epsilons here 'rdp' is quick, for the screen, and 'pld' tight, for
+``_batches`` draws them. Of the epsilons here 'rdp' is quick, for the screen, and 'pld' tight, for
 the report.
+
+A promise depends on the number of rows only as far as that is told anyway, to the nearest
+``ROUNDING``: an epsilon, or the width of the noise, would else give away the number itself, and a
+later one whether somebody opted out. It holds for every number that is rounded to the same.
 """
 
 import math
@@ -12,6 +16,7 @@ from typing import Any, Literal
 
 from models._errors import ModelError
 
+ROUNDING = 5  # of the counts that leave a site; ``fedtui.disclosure`` has the same
 _LARGEST_NOISE = 1e4  # in units of the clip; more is no training
 
 
@@ -25,7 +30,7 @@ class Privacy:
             either this or ``epsilon``.
         clip: Largest norm of one example's gradient.
         delta: Chance that the promise does not hold; less than one in the number of rows.
-            None takes a tenth of that.
+            None takes a tenth of that, or somewhat less.
 
     References:
         Abadi et al., Deep Learning with Differential Privacy, CCS 2016.
@@ -54,7 +59,7 @@ class Plan:
     Attributes:
         noise: Deviation of the noise on a step's sum, in units of ``clip``.
         rate: Chance of each example to be in a step's batch.
-        batch: Expected examples a step.
+        batch: Expected examples a step, as far as their number is told; what its sum is divided by.
         steps: Steps a round.
         rounds: In the whole run.
     """
@@ -75,23 +80,25 @@ class Plan:
 
 
 def plan(privacy: Privacy, *, examples: int, batch: int, epochs: int, rounds: int) -> Plan:
-    """The numbers of a promise at a site with so many training examples.
+    """The numbers of a promise at a site with about so many training examples.
 
     Args:
-        batch: Expected examples a step; every example has the same chance.
+        examples: Or any other number that ``ROUNDING`` does not tell from it.
+        batch: Expected examples a step, of the fewest it may be; all have the same chance.
         epochs: So many times an example is expected to be used a round.
 
     Raises:
         ModelError: ``delta`` is not below one in ``examples``, or no noise keeps ``epsilon``.
     """
-    delta = 1 / (10 * examples) if privacy.delta is None else privacy.delta
-    if delta >= 1 / examples:
+    told, fewest, most = _alike(examples)
+    delta = 1 / (10 * most) if privacy.delta is None else privacy.delta
+    if delta >= 1 / most:
         raise ModelError(
-            f"delta: {delta:g} would allow to publish one of the site's {examples} records",
-            remedy=f"Choose less than {1 / examples:.1g}, or leave it out.",
+            f"delta: {delta:g} would allow to publish one of the site's records, up to {most}",
+            remedy=f"Choose less than {1 / most:.1g}, or leave it out.",
         )
-    rate = min(1.0, batch / examples)
-    steps = epochs * math.ceil(examples / batch)
+    rate = min(1.0, batch / fewest)
+    steps = epochs * math.ceil(most / batch)
     noise = privacy.noise
     if noise is None:
         assert privacy.epsilon is not None  # one of the two is there
@@ -100,11 +107,18 @@ def plan(privacy: Privacy, *, examples: int, batch: int, epochs: int, rounds: in
         clip=privacy.clip,
         noise=noise,
         rate=rate,
-        batch=rate * examples,
+        batch=rate * told,
         steps=steps,
         rounds=rounds,
         delta=delta,
     )
+
+
+def _alike(examples: int) -> tuple[int, int, int]:
+    """As what ``examples`` are told, and the fewest and the most that are told so."""
+    half = ROUNDING // 2
+    told = max(ROUNDING, (examples + half) // ROUNDING * ROUNDING)
+    return told, told - half if told > ROUNDING else 1, told + half
 
 
 @lru_cache(maxsize=256)  # of little noise it takes seconds, and every round asks again

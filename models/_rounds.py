@@ -98,7 +98,8 @@ class Round:
 
     Args:
         seed: The study's; with round and stream it decides the order of examples.
-        secret: Of the site alone; under a plan it takes part in that, and decides the noise.
+        secret: Of the site alone; under a plan it takes part in that, and decides the noise and how
+            images vary.
         judge: From parameters and the site's own part to their mean loss on the validation split,
             in nats; None where nobody asks, or there is no such split.
         bookmark: Where to go on from, and to note where the round stands; None for neither.
@@ -120,8 +121,9 @@ class Round:
         share: float = 1.0,
     ) -> None:
         self._bench, self._x, self._round = bench, x, round
-        planned = bench.training.steps(bench.examples)
-        self._planned, self._limit = planned, math.ceil(planned * share)
+        plan = bench.plan
+        planned = bench.training.steps(bench.examples) if plan is None else plan.steps
+        self._planned, self._limit = planned, math.ceil(planned * share - 1e-9)
         self._fewer = share < 1 or bench.training.share < 1
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))
@@ -153,7 +155,11 @@ class Round:
             steps=np.int32(self._planned),
         )
         if training.augmentation:
-            variation = self._random.integers(0, 2**32, 2, dtype=np.uint32)
+            variation = (
+                self._random.integers(0, 2**32, 2, dtype=np.uint32)
+                if self._ahead is None
+                else self._ahead.variation()
+            )
             course = course._replace(variation=variation)
         state, start, first = self._resumed(state)
         for number in range(start, training.epochs + 1):

@@ -103,4 +103,5 @@ class Training:
 
     def steps(self, examples: int) -> int:
         """Of a round over so many training examples."""
-        return math.ceil(self.share * self.epochs * math.ceil(examples / self.batch))
+        steps = self.share * self.epochs * math.ceil(examples / self.batch)
+        return math.ceil(steps - 1e-9)  # .1 of 30 are 3, and .1 * 30 somewhat more

@@ -54,6 +54,7 @@ def order(path: Path, *, out: str = "", **changes: Any) -> dict[str, Any]:
         "cohorts": str(cohorts),
         "question": "a model and terms",
         "answered": 0,
+        "counted": None,
         **changes,
     }
 
@@ -83,7 +84,8 @@ def test_without_one_patient_the_noise_is_another_and_a_difference_tells_nothing
     less = answer(trainer, order(tmp_path, out=out))
 
     np.testing.assert_array_equal(again, whole)
-    apart = np.linalg.norm((many - 1) * less - many * whole)  # of sums; a record is at most CLIP
+    divisor = trainer._engine[1].plan.batch
+    apart = divisor * np.linalg.norm(less - whole)  # of sums; a record is at most CLIP
     assert apart > 3 * CLIP
 
 
@@ -139,7 +141,7 @@ def book(tmp_path: Path) -> Iterator[Journal]:
 
 
 def spend(ledger: Ledger, key: Key, question: str, epsilon: float, **changes: Any) -> None:
-    about = {"place": "here", "delta": 1e-5, "tight": None, **changes}
+    about = {"place": "here", "delta": 1e-5, "tight": None, "counted": 90, **changes}
     terms = fed.study(**{**TERMS, "data": about.pop("data", "clinical")})
     ledger.spend(key, terms, question, epsilon=epsilon, **about)
 
@@ -170,3 +172,30 @@ def test_a_question_is_paid_once_and_a_run_never_costs_less_than_before(book: Jo
     assert [(e.question, e.epsilon) for e in found if isinstance(e, events.PrivacySpent)] == [
         ("a", 1.0), ("b", 2.0), ("c", 2.0)
     ]  # fmt: skip
+
+
+def test_a_run_is_planned_for_the_rows_of_its_first_answer(
+    tmp_path: Path, trainer: Trainer, book: Journal
+) -> None:
+    ledger, key = Ledger(book, limit=None), Key("run", 1, "train")
+    terms = {"rounds": 3, "training": {"batch": 20}, "privacy": {"epsilon": 3.0}}
+    assert ledger.counted("run") is None
+    first = trainer.promise(order(tmp_path, terms=terms))
+    spend(ledger, key, "q", first["epsilon"], counted=first["counted"])
+
+    about = len(trainer.cohorts.load(fed.study(**TERMS), order(tmp_path)["source"]).train)
+    gone = "\n".join(f"P{n}" for n in range(30))
+    fewer = order(tmp_path, terms=terms, out=gone, counted=ledger.counted("run"), answered=1)
+    done = trainer.train(fewer, io.StringIO())
+
+    assert abs(first["counted"] - about) <= 2
+    assert done["examples"] < first["counted"] - 10
+    assert trainer.promise(fewer)["counted"] == first["counted"]
+    assert trainer.promise({**fewer, "counted": None})["counted"] < first["counted"]
+    # Of one plan twice, not of two: the whole run still costs what was promised.
+    trainer.promise(fewer)
+    kept = trainer._engine[1].plan
+    assert kept.spent(3) == first["epsilon"] <= 3.0
+    assert done["epsilon"] == kept.spent(2)
+    spend(ledger, Key("run", 2, "train"), "r", done["epsilon"], counted=55)
+    assert ledger.counted("run") == first["counted"]

@@ -11,7 +11,7 @@ from flax import nnx
 
 import models
 from datasets import Dataset, Feature, Pictures, Split
-from models import Augmentation, ModelError, Training
+from models import Augmentation, ModelError, Privacy, Training
 from models._augmentation import varied
 from models._convolution import Head, pixels
 from models._engine import Engine
@@ -148,8 +148,10 @@ def _smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load", lambda _: made)
 
 
-def engine(data: Dataset, training: Training) -> Engine:
-    return Engine(model="mean", config={}, training=training, data=data, seed=3, normalisation=None)
+def engine(data: Dataset, training: Training, **privacy: Any) -> Engine:
+    return Engine(
+        model="mean", config={}, training=training, data=data, seed=3, normalisation=None, **privacy
+    )
 
 
 PLAIN = Training(batch=8, learning_rate=0.01)
@@ -170,6 +172,22 @@ def test_training_varies_by_seed_and_evaluation_does_not() -> None:
     assert np.array_equal(one.predict(start), plain.predict(start))
     assert one.manifest == plain.manifest
     assert np.array_equal(data.train.y, np.arange(24) % 2)
+
+
+@pytest.mark.usefixtures("_smallest")
+def test_under_privacy_only_the_site_can_tell_how_images_vary() -> None:
+    def moved(training: Training, secret: int) -> np.ndarray:
+        # One step over everybody with hardly any noise: what is left is how images vary.
+        private = engine(lesions(), training, privacy=Privacy(noise=1e-6), secret=secret)
+        start = private.initial()
+        return private.train(start, round=1, stream=7).vector - start
+
+    alone, varied = replace(PLAIN, batch=27), replace(VARIED, batch=27)
+    plain = np.linalg.norm(moved(alone, 1) - moved(alone, 2))
+    one, again, other = moved(varied, 1), moved(varied, 1), moved(varied, 2)
+
+    assert np.array_equal(one, again)
+    assert np.linalg.norm(one - other) > 100 * plain
 
 
 def test_a_study_names_it_in_its_training() -> None:

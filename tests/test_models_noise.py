@@ -46,7 +46,7 @@ def site(model: str) -> Engine:
     engine = Engine(
         model=model,
         config={"hidden": [32, 16]} if model == "mlp" else {"widths": [16, 24]},
-        training=Training(learning_rate=1.0, batch=8),
+        training=Training(learning_rate=1.0, batch=9),
         data=Dataset(
             name="made",
             part="all",

@@ -44,7 +44,9 @@ def spend(
         ledger.admit(
             key, study, question, place="", wanted=3.0
         )  # asked again, as after a lost answer
-        ledger.spend(key, study, question, place="", epsilon=epsilon, delta=1e-5, tight=None)
+        ledger.spend(
+            key, study, question, place="", epsilon=epsilon, delta=1e-5, tight=None, counted=90
+        )
 
 
 def warned(book: Journal) -> list[events.Event]:
@@ -83,7 +85,7 @@ def test_a_limit_counts_all_runs_on_the_data(book: Journal) -> None:
 def test_a_limit_counts_other_data_sets_of_the_same_folder(book: Journal) -> None:
     ledger = Ledger(book, limit=5.0)
     key, study = Key("first", 1, "train"), private()
-    ledger.spend(key, study, "q", place="folder", epsilon=2.9, delta=1e-5, tight=None)
+    ledger.spend(key, study, "q", place="folder", epsilon=2.9, delta=1e-5, tight=None, counted=90)
     other, key = private(data="breast_cancer"), Key("second", 1, "train")
 
     assert ledger.admit(key, other, "r", place="elsewhere", wanted=3.0) == 0

@@ -98,6 +98,8 @@ class PrivacySpent(Event):
         epsilon: Of the whole run up to this answer, by RDP, at ``delta``.
         place: Where the data lie, likewise: one for all data sets of one folder.
         tight: The whole run's by PLD, with its last answer; None before.
+        counted: For how many training rows, to the nearest five, the run's privacy is planned; 0 in
+            journals of before that was kept.
     """
 
     run: str
@@ -108,6 +110,7 @@ class PrivacySpent(Event):
     delta: float
     place: str = ""
     tight: float | None = None
+    counted: int = 0
 
     @property
     def sentence(self) -> str:

@@ -190,6 +190,7 @@ class SiteClient(NumPyClient):
                 epsilon=done["epsilon"],
                 delta=done["delta"],
                 tight=done.get("tight"),
+                counted=promise["counted"],
             )
         fields = {name: done[name] for name in _FIELDS if name in done}
         return Answer(
@@ -222,6 +223,7 @@ class SiteClient(NumPyClient):
         Completes ``order``: an answer over other data than were paid for is refused there.
         """
         task = self._assignment
+        order["counted"] = self._ledger.counted(task.key.run)
         promise = self._ordered({**order, "do": "promise"})
         order["paid"] = promise["question"]
         order["answered"] = self._ledger.admit(

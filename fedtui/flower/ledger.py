@@ -60,6 +60,15 @@ class Ledger:
             )
         return len(answered)
 
+    def counted(self, run: str) -> int | None:
+        """For how many training rows the privacy of ``run`` is planned; None before it spends.
+
+        Patients opt out, and others come. If each round were planned for those of the day, the
+        rounds would differ, and what they cost together would be no round's plan.
+        """
+        found = [event.counted for event in self._spent() if event.run == run]
+        return found[0] if found and found[0] else None
+
     def spend(
         self,
         key: Key,
@@ -70,10 +79,14 @@ class Ledger:
         epsilon: float,
         delta: float,
         tight: float | None,
+        counted: int,
     ) -> None:
         """Write down what the answer to ``question`` costs, before it leaves.
 
-        Never less than the run had cost before: its data may have grown since.
+        Never less than the run had cost before.
+
+        Args:
+            counted: For how many training rows the run's privacy is planned.
         """
         earlier = [event for event in self._spent() if event.run == key.run]
         if all(event.question != question for event in earlier):
@@ -88,6 +101,7 @@ class Ledger:
                     delta=delta,
                     place=place,
                     tight=None if tight is None else round(tight, 4),
+                    counted=counted,
                 )
             )
 

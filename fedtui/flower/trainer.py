@@ -147,14 +147,17 @@ class Trainer:
     def promise(self, order: dict[str, Any]) -> dict[str, Any]:
         """What a round is in this site's account of record-level privacy; nothing is trained.
 
-        With the epsilon of the whole run, as the plan spends it.
+        With the epsilon of the whole run, as the plan spends it, and for how many rows that is:
+        those of the run's first round, for every round, so that each costs the same.
         """
         study = studies.parse(order["study"].encode())
         engine = self._engine_for(study, order, brought.normalisation(order))
+        data = self.cohorts.load(study, order["source"])
         return {
             "question": self._question(order, study, engine).name,
             "place": self._account.place(order["source"]["path"]),
             "epsilon": engine.plan.spent(study.rounds),
+            "counted": order["counted"] or rounded(len(data.train)),
         }
 
     def _trained(
@@ -276,7 +279,8 @@ class Trainer:
 
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
         shape = normalisation if normalisation is None else [v.tolist() for v in normalisation]
-        key = json.dumps([order["study"], brought.data_key(study, order["source"]), shape])
+        counted = order.get("counted")
+        key = json.dumps([order["study"], brought.data_key(study, order["source"]), shape, counted])
         if self._engine[0] != key:
             engine = self._engines.Engine(
                 model=study.model,
@@ -287,6 +291,7 @@ class Trainer:
                 normalisation=normalisation,
                 privacy=models.configure(models.Privacy, study.privacy) if study.privacy else None,
                 rounds=study.rounds,
+                counted=counted,
             )
             self._engine = (key, engine)
         return self._engine[1]
