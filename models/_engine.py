@@ -18,6 +18,7 @@ from models import Manifest, ModelError, Privacy, Training, _demands, _inputs, _
 from models._ahead import Ahead
 from models._batches import widest
 from models._bookmark import Bookmark, question
+from models._device import identities
 from models._noise import Guard
 from models._objective import example_losses
 from models._placement import Name, Placement, exhausted, shardings, too_large
@@ -339,7 +340,7 @@ class Engine:
 
     def _question(self, *depends: Any) -> str:
         """Of all that decides a round's bits."""
-        here = [jax.__version__, *map(str, jax.local_devices()), self._bench.pieces]
+        here = [jax.__version__, *identities(), self._bench.pieces]
         who = [self._model, self._config, self._training, self._seed, self._plan]
         scale, arrays = self._normalisation or (), []
         for part in (self._data.train, self._data.validation):
