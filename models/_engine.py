@@ -59,7 +59,8 @@ class Engine:
             examples. Not negative, below 2**32.
         normalisation: What all sites agreed on, as ``datasets.standardise`` takes it; None takes
             the values as they are.
-        privacy: Record-level privacy, which changes a step: see ``_noise``. None for none.
+        privacy: Record-level privacy, which changes a step: see ``_descent`` and ``_ghost``. None
+            for none.
         rounds: In the whole run, over which ``privacy`` is promised.
         secret: The site's own, at least 0 and known to nobody else: it decides samples and noise
             under ``privacy``. Kept between restarts, a repeated round spends nothing twice. None
