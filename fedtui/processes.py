@@ -158,10 +158,13 @@ def environment(home: Home) -> dict[str, str]:
 def for_training(values: Mapping[str, str]) -> dict[str, str]:
     """The environment ``values``, which come first, and what training wants.
 
-    Memory comes in large pages where the kernel has any; a GPU computes the same bits every time,
-    and is left to other processes as far as it is not needed. Elsewhere it changes nothing.
+    Memory comes in large pages where the kernel has any; a GPU is asked for the same bits every
+    time, and is left to other processes as far as it is not needed. Elsewhere it changes nothing.
     """
-    return _FOR_TRAINING | dict(values)
+    wanted, own = _FOR_TRAINING | dict(values), values.get("XLA_FLAGS", "").strip()
+    if not own or own.startswith("-"):  # else XLA takes it for the name of a file of flags
+        wanted["XLA_FLAGS"] = f"{_FOR_TRAINING['XLA_FLAGS']} {own}".rstrip()  # the last one counts
+    return wanted
 
 
 def spawn(home: Home, process: str) -> "subprocess.Popen[bytes]":

@@ -16,6 +16,7 @@ from models import Manifest, ModelError, Privacy, Training, _demands, _pretraine
 from models._ahead import Ahead
 from models._batches import widest
 from models._bookmark import Bookmark, question
+from models._device import identities
 from models._noise import Guard
 from models._placement import Name, Placement, exhausted, shardings, too_large
 from models._prediction import Evaluated, Predictor
@@ -38,7 +39,8 @@ class Engine:
             examples. Not negative, below 2**32.
         normalisation: What all sites agreed on, as ``datasets.standardise`` takes it; None takes
             the values as they are.
-        privacy: Record-level privacy, which changes a step: see ``_noise``. None for none.
+        privacy: Record-level privacy, which changes a step: see ``_descent`` and ``_ghost``. None
+            for none.
         rounds: In the whole run, over which ``privacy`` is promised.
         counted: For how many rows it is promised, where that was decided before some went or came;
             None for those of the training split.
@@ -286,7 +288,7 @@ class Engine:
 
     def _question(self, *depends: Any) -> str:
         """Of all that decides a round's bits."""
-        here = [jax.__version__, *map(str, jax.local_devices()), self._bench.pieces]
+        here = [jax.__version__, *identities(), self._bench.pieces]
         who = [self._model, self._config, self._training, self._seed, self._plan]
         scale, arrays = self._normalisation or (), []
         for part in (self._data.train, self._data.validation):

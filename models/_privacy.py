@@ -1,8 +1,8 @@
 """Record-level privacy: how much noise a promise needs, and what has been spent of it.
 
 Neighbours differ by one record, one row, that is added or removed; batches are Poisson samples, as
-``_batches`` draws them. Of the epsilons here 'rdp' is quick, for the screen, and 'pld' tight, for
-the report.
+``_batches`` and ``_ahead`` draw them. Of the epsilons here 'rdp' is quick, for the screen, and
+'pld' tight, for the report.
 
 A promise depends on the number of rows only as far as that is told anyway, to the nearest
 ``ROUNDING``: an epsilon, or the width of the noise, would else give away the number itself, and a

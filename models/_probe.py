@@ -41,7 +41,8 @@ class Cost:
         batch: Examples a step.
         compile_seconds: Until the first step is done, without a cache.
         step_seconds: Of one step after that, of AdamW.
-        memory_bytes: The device's peak; on a CPU that of the whole process.
+        memory_bytes: The device's peak, with all ``examples`` on it, as training has them; on a CPU
+            that of the whole process.
         memory_limit_bytes: What the device has; on a CPU the host or the control group.
         round_seconds: One pass over ``examples``.
         examples: As asked for.
@@ -116,6 +117,8 @@ def probe(
     steps = max(1, min(_MOST_STEPS, int(_SECONDS / single)))
     step = min(single, took(steps) / steps)
     peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    peak = peak or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    example = sum(array.nbytes for array in jax.tree.leaves((x, y))) // batch
     return Cost(
         model=model,
         gives=gives,
@@ -124,7 +127,7 @@ def probe(
         batch=batch,
         compile_seconds=compiled,
         step_seconds=step,
-        memory_bytes=peak or 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        memory_bytes=peak + example * max(examples - batch, 0),  # one batch is there already
         memory_limit_bytes=_room(device),
         round_seconds=step * -(-examples // batch),
         examples=examples,

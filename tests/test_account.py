@@ -16,6 +16,7 @@ from fedtui.flower.ledger import Ledger
 from fedtui.flower.trainer import Trainer
 from fedtui.flower.work import Key
 from fedtui.journal import Journal
+from models import _device
 from tests import federation as fed
 from tests.test_datasets_clinical import folder, rows, text
 
@@ -109,6 +110,15 @@ def test_what_changes_an_answer_is_another_question(tmp_path: Path, trainer: Tra
 
     assert back == first
     assert len({first, mended, *found.values()}) == 6
+
+
+def test_another_computer_is_another_question(
+    tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = named(trainer, order(tmp_path))
+    monkeypatch.setattr(_device, "_CPUINFO", tmp_path / "another")
+
+    assert named(trainer, order(tmp_path)) != here
 
 
 def test_an_answer_over_other_data_than_were_paid_for_is_refused(

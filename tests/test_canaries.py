@@ -15,7 +15,7 @@ import pytest
 
 import datasets
 from fedtui import events, operations
-from fedtui.flower.trainer import _traced
+from fedtui.flower.telling import traced
 from fedtui.site import Home
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, free_port
@@ -242,7 +242,7 @@ def test_the_words_of_an_unforeseen_error_are_not_in_the_log() -> None:
         except ValueError as error:
             raise KeyError(NAMES[0]) from error
     except KeyError as error:
-        told = _traced(error)
+        told = traced(error)
 
     assert planted(told.encode(), set(PEOPLE)) == []
     assert "ValueError" in told

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import datasets
 from fedtui.cli import models as command
-from models import ModelError, _probe
+from models import ModelError, _inputs, _probe
 
 
 def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +31,35 @@ def test_a_probe_counts_parameters_and_scales_a_round_by_its_steps() -> None:
     assert cost.round_seconds == pytest.approx(10 * cost.step_seconds)
     assert cost.compile_seconds > cost.step_seconds > 0
     assert cost.memory_bytes > 10**7
+
+
+@pytest.mark.parametrize(
+    ("model", "gives", "bytes_"),
+    [
+        ("logistic", "table", 4 * 40 + 4),
+        ("gru", "series", 6 * 40 * (4 + 1) + 4),  # values and what is known of them
+        ("cnn", "images", 32 * 32 * 3 + 4 * 40 + 4),
+    ],
+)
+def test_memory_holds_all_examples_as_training_does(model: str, gives: str, bytes_: int) -> None:
+    def memory(examples: int) -> int:
+        return _probe.probe(
+            model, gives, examples=examples, side=32, hours=6, features=40, batch=8
+        ).memory_bytes
+
+    few = memory(8)
+
+    # A process's peak moves by some MB from one to the next.
+    assert memory(8 + 10**7) - few == pytest.approx(10**7 * bytes_, rel=0.1)
+
+
+def test_an_example_is_as_large_as_the_engine_keeps_it() -> None:
+    data = datasets.load("digits")
+    kept = _inputs.prepare(data.train, "table", None)
+
+    made, _ = _probe._made("table", 3, side=0, hours=0, features=len(data.features))
+
+    assert made.nbytes / 3 == kept.nbytes / len(data.train)
 
 
 def test_every_model_is_probed_with_each_kind_that_it_eats() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datasets import Dataset, Feature, Split
-from models import Privacy, Training, _bookmark, _rounds
+from models import Privacy, Training, _bookmark, _device, _rounds
 from models._bookmark import Bookmark, Place, question
 from models._engine import Engine
 from models._rounds import Trained
@@ -101,6 +101,24 @@ def test_another_rounds_or_a_broken_file_is_not_gone_on_from(
     if broken:
         keep.write_bytes(keep.read_bytes()[:20])
 
+    found = round_of(site(), keep, lambda step, *_: told.append(step))
+
+    assert told[0] == 2
+    assert found.vector.tobytes() == round_of(site(), None).vector.tobytes()
+
+
+def test_another_computers_file_is_not_gone_on_from(
+    tmp_path: Path, often: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep, told = tmp_path / "round", []
+
+    def dies(step: int, *_: Any) -> None:
+        if step >= 11:
+            raise Killed
+
+    with pytest.raises(Killed):
+        round_of(site(), keep, dies)
+    monkeypatch.setattr(_device, "_CPUINFO", tmp_path / "another")
     found = round_of(site(), keep, lambda step, *_: told.append(step))
 
     assert told[0] == 2

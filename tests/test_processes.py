@@ -389,14 +389,41 @@ processes.carry(Home(Path({str(home.path)!r})), "agent", body)
     assert frozen > 10_000
 
 
-def test_training_has_what_it_wants_of_the_environment_and_the_operator_has_the_last_word() -> None:
-    wanted = processes.for_training({"PATH": "/bin"})
-    chosen = processes.for_training({"XLA_FLAGS": "--xla_dump_to=/tmp/x"})
+SAME_BITS = "--xla_gpu_exclude_nondeterministic_ops=true"
 
-    assert wanted["XLA_FLAGS"] == "--xla_gpu_exclude_nondeterministic_ops=true"
+
+@pytest.mark.parametrize(
+    ("own", "flags"),
+    [
+        ({}, SAME_BITS),
+        ({"XLA_FLAGS": " "}, SAME_BITS),
+        ({"XLA_FLAGS": "--xla_dump_to=/tmp/x"}, f"{SAME_BITS} --xla_dump_to=/tmp/x"),
+        (
+            {"XLA_FLAGS": "--xla_gpu_exclude_nondeterministic_ops=false"},
+            f"{SAME_BITS} --xla_gpu_exclude_nondeterministic_ops=false",
+        ),
+        ({"XLA_FLAGS": "/etc/xla.flags"}, "/etc/xla.flags"),
+    ],
+)
+def test_training_has_what_it_wants_beside_the_operators_own_flags(
+    own: dict[str, str], flags: str
+) -> None:
+    wanted = processes.for_training({"PATH": "/bin", **own})
+
+    assert wanted["XLA_FLAGS"] == flags
     assert wanted["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     assert wanted["PATH"] == "/bin"
-    assert chosen["XLA_FLAGS"] == "--xla_dump_to=/tmp/x"
+
+
+def test_of_a_flag_that_is_named_twice_xla_takes_the_last() -> None:
+    flag = "--xla_force_host_platform_device_count"
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import jax; print(jax.local_device_count())"],
+        env=os.environ | {"XLA_FLAGS": f"{flag}=2 {flag}=3"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert done.stdout.split() == ["3"]
 
 
 def test_every_extra_that_a_remedy_names_can_be_installed() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ import datasets
 import models
 from fedtui import disclosure, events
 from fedtui.errors import UsageError
-from fedtui.flower import checkpoints, rules, vectors
-from fedtui.study import Quorum
+from fedtui.flower import checkpoints, fitting, rules, vectors
+from fedtui.study import Quorum, Study
 from models._engine import Engine
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, records
@@ -197,6 +198,7 @@ def test_a_site_spends_no_more_than_its_own_limit(
         ({"aggregation": {"rate": 1.0}}, "rate"),
         ({"strategy": "fedadam", "aggregation": {"rate": -1.0}}, "rate"),
         ({"strategy": "fedprox"}, "proximal"),
+        ({"strategy": "trimmed_mean"}, "a trim of 0.2 leaves out none of its 2 sites."),
         ({"model": "resnet18"}, "resnet18 needs images; digits gives a table."),
         ({"model": "gru"}, "gru needs a series; digits gives a table."),
         ({"metric": "auroc"}, "auroc, is of two classes, and digits has 10"),
@@ -209,6 +211,37 @@ def test_a_setting_that_does_not_fit_is_named_before_the_run(
         trio.start(fed.study(**changes))
 
     assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("sites", "settings", "remedy"),
+    [
+        (2, {"trim": 0.49}, "Choose fedavg"),
+        (3, {}, "trim under [aggregation] to at least 0.34, or choose median"),
+        (4, {}, "at least 0.25,"),
+        (7, {"trim": 0.14}, "at least 0.15,"),
+        (6, {"trim": 0.0}, "at least 0.17,"),
+    ],
+)
+def test_a_trimmed_mean_that_trims_nobody_is_refused_with_a_trim_that_does(
+    sites: int, settings: dict[str, float], remedy: str
+) -> None:
+    def agreed(trim: dict[str, float]) -> Study:
+        names = tuple(f"site{number}" for number in range(sites))
+        return fed.study(sites=names, strategy="trimmed_mean", aggregation=trim)
+
+    with pytest.raises(UsageError) as refused:
+        fitting.check(agreed(settings))
+
+    assert remedy in refused.value.remedy
+    if found := re.search(r"0\.\d+", refused.value.remedy):
+        fitting.check(agreed({"trim": float(found[0])}))
+
+
+def test_a_trimmed_mean_of_five_leaves_out_one_by_itself() -> None:
+    names = tuple(f"site{number}" for number in range(5))
+
+    fitting.check(fed.study(sites=names, strategy="trimmed_mean"))
 
 
 def test_where_every_site_refuses_alike_that_is_how_the_run_ends(trio: Federation) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from fedtui import study as studies
 from fedtui.errors import UsageError
 from fedtui.flower.brought import stream_of
 from fedtui.site import Home
+from fedtui.study import Study
 from models._engine import Engine
 from tests.federation import records
 
@@ -118,6 +121,39 @@ def test_a_model_that_cannot_eat_the_data_is_a_mistake_in_the_study(
         operations.train_alone(home, str(file), on_news=lambda _: None)
 
 
+def told_by_the_command(home: Home, file: Path) -> tuple[int, dict[str, Any], str]:
+    """What ``fedtui train`` ends with and says, and what was said of it locally since."""
+    done = subprocess.run(
+        [FEDTUI, "train", str(file), "--home", str(home.path), "--json"],
+        capture_output=True, text=True, env=os.environ | {"LC_ALL": "C.UTF-8"},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout), home.log("trainer").read_text()
+
+
+def test_a_folder_that_cannot_be_used_is_named(home: Home, tmp_path: Path) -> None:
+    (home.path / "alone").write_text("in the way")
+
+    code, told, log = told_by_the_command(home, study(tmp_path, 1))
+
+    assert (code, told["error"]) == (8, "ResourceError")
+    assert f"{home.path / 'alone'}" in told["message"]
+    assert "cannot be used: Not a directory." in told["message"]
+    assert "NotADirectoryError" in log
+
+
+def test_training_that_diverges_fails_as_a_run_does(home: Home, tmp_path: Path) -> None:
+    file = study(tmp_path, 1)
+    file.write_text(file.read_text().replace("= 0.1", "= 1e38"))
+
+    code, told, log = told_by_the_command(home, file)
+
+    assert (code, told["error"]) == (1, "RunError")
+    assert "training diverged" in told["message"]
+    assert "learning rate" in told["remedy"]
+    assert "ModelError" in log
+
+
 # The child of ``fedtui train``, whose bookmark is always due; it may end in the middle of round 2.
 CHILD = """
 import os, signal, sys
@@ -132,12 +168,16 @@ def dies(round, steps):
         os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[1] == "dies":
     _rounds.Round._report = dies
+def full(*_):
+    raise OSError(28, os.strerror(28), "/srv/h/alone")
+if sys.argv[1] == "full":
+    alone.work.write_atomically = full
 alone.main()
 """
 
 
-def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> None:
-    agreed = studies.load(study(tmp_path, 2))
+def orders(tmp_path: Path, agreed: Study) -> Callable[[str, str], list[dict[str, Any]]]:
+    """Has the child carry out ``agreed`` in a folder, in one of its ways; gives what it says."""
 
     def told(folder: str, how: str) -> list[dict[str, Any]]:
         order = {
@@ -153,7 +193,13 @@ def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> 
             input=json.dumps(order), capture_output=True, text=True,
         )  # fmt: skip
         assert child.returncode == (-signal.SIGKILL if how == "dies" else 0), child.stderr
-        return [json.loads(line) for line in child.stdout.splitlines()]
+        return [json.loads(line, parse_constant=pytest.fail) for line in child.stdout.splitlines()]
+
+    return told
+
+
+def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> None:
+    told = orders(tmp_path, studies.load(study(tmp_path, 2)))
 
     whole = told("a", "lives")
     told("b", "dies")
@@ -163,6 +209,25 @@ def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> 
     assert (2, 6) < steps[0] <= (2, 8)  # two steps were lost, and not eight
     assert found[-1]["done"]["sha256"] == whole[-1]["done"]["sha256"]
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["alone-00002.safetensors"]
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    told = orders(tmp_path, studies.load(study(tmp_path, 1)))
+
+    *_, last = told("a", "full")
+
+    assert last["failed"]["error"] == "StorageError"
+    assert last["failed"]["message"] == "The disk under the home is full."
+
+
+def test_a_loss_that_is_no_number_is_told_as_none(tmp_path: Path) -> None:
+    agreed = studies.load(study(tmp_path, 1))
+    told = orders(tmp_path, replace(agreed, training=agreed.training | {"learning_rate": 1e38}))
+
+    *progress, last = told("a", "lives")
+
+    assert None in [m["progress"]["loss"] for m in progress]
+    assert "training diverged" in last["failed"]["message"]
 
 
 def test_data_that_are_not_offered_are_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from datasets import Dataset
 from fedtui import study as studies
 from fedtui.errors import DataError
+from models._device import identities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Account:
                 repr(engine.plan),
                 studies.numeric_code(),
                 jax.__version__,
-                [str(device) for device in jax.local_devices()],
+                identities(),
             ]
         )
         found = Question(

@@ -5,6 +5,7 @@ It reads one JSON order on stdin and writes JSON lines: any number of ``progress
 it ends, and in its middle, so that one that is interrupted goes on where it was.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -16,14 +17,13 @@ from safetensors.numpy import save
 
 import datasets
 import models
-from datasets import DataError, Dataset
+from datasets import Dataset
 from fedtui import study as studies
-from fedtui.errors import DataError as OperatorDataError
-from fedtui.errors import OperatorError
+from fedtui.errors import OperatorError, ResourceError, storage
 from fedtui.flower import fitting, kept, vectors, work
 from fedtui.flower.brought import pretrained, stream_of
+from fedtui.flower.telling import known, traced, translated
 from fedtui.study import Study
-from models import ModelError
 
 Scale = tuple[Any, ...] | None
 
@@ -64,11 +64,16 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         engine.initial(pretrained(study, order["weights"])),
         None,
     )
+
+    def measured(vector: vectors.Vector, own: vectors.Vector | None) -> dict[str, float | None]:
+        found = engine.evaluate(vector, split="test", local=own).metrics
+        return {name: known(value) for name, value in found.items()}
+
     metrics: dict[str, float | None] = {}
     for round in range(reached + 1, study.rounds + 1):
 
         def report(step: int, steps: int, loss: float, round: int = round) -> None:
-            say(progress={"round": round, "step": step, "steps": steps, "loss": loss})
+            say(progress={"round": round, "step": step, "steps": steps, "loss": known(loss)})
 
         def split(pieces: int, round: int = round) -> None:
             say(split={"round": round, "pieces": pieces})
@@ -87,10 +92,10 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         tensors = {"parameters": vector, "own": own}
         work.write_atomically(_file(folder, round), save(tensors, {**about, "round": str(round)}))
         _file(folder, round - 1).unlink(missing_ok=True)
-        metrics = engine.evaluate(vector, split="test", local=own).metrics
+        metrics = measured(vector, own)
         say(round={"round": round, "rounds": study.rounds, "metrics": metrics})
     if not metrics:  # every round was done before
-        metrics = engine.evaluate(vector, split="test", local=own).metrics
+        metrics = measured(vector, own)
     return {
         "rounds": study.rounds,
         "resumed": reached,
@@ -128,10 +133,20 @@ def main() -> None:
 
     try:
         say(done=train(json.loads(sys.stdin.readline()), say))
-    except (DataError, ModelError) as error:
-        say(failed=OperatorDataError(str(error), remedy=error.remedy).to_json())
-    except OperatorError as error:
-        say(failed=error.to_json())
+    except Exception as error:  # the boundary: named for the operator, traced in the local log
+        with contextlib.suppress(OSError):  # a full disk
+            sys.stderr.write(traced(error) + "\n")
+        say(failed=_named(error).to_json())
+
+
+def _named(error: Exception) -> OperatorError:
+    """As the trainer names it; also a file, as nothing of this leaves the site."""
+    if isinstance(error, OSError) and error.filename and storage(error) is None:
+        return ResourceError(
+            f"{error.filename} cannot be used: {error.strerror}.",
+            remedy="Make it this account's to read and write, and order it again.",
+        )
+    return translated(error)
 
 
 if __name__ == "__main__":

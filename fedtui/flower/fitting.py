@@ -1,5 +1,6 @@
 """Whether a study's data set, model, settings and metric go together, before any data are read."""
 
+import math
 from collections.abc import Collection
 
 import datasets
@@ -53,7 +54,24 @@ def check(study: Study) -> None:
             "The study's strategy is fedprox, and its training has no proximal term.",
             remedy="Add proximal under [training], 0.01 for example, or choose fedavg.",
         )
+    if study.strategy == "trimmed_mean":
+        _check_trim(study.aggregation.get("trim", rules.TRIM), len(study.sites))
     check_metric(study, datasets.classes(study.data))
+
+
+def _check_trim(trim: float, sites: int) -> None:
+    """Refuse a trimmed mean that is a plain one: any site could move it as far as it likes."""
+    if rules.trimmed(trim, sites):
+        return
+    least = math.ceil(100 / sites) / 100  # leaves out one
+    remedy = f"Set trim under [aggregation] to at least {least:g}, or choose median."
+    if sites < 3:
+        remedy = "Choose fedavg: of fewer than three sites nobody can tell which is astray."
+    raise UsageError(
+        f"The study's strategy is trimmed_mean, and a trim of {trim:g} leaves out none of its "
+        f"{sites} sites.",
+        remedy=remedy,
+    )
 
 
 def check_sites(home: Home, study: Study, enrolled: Collection[str]) -> None:

@@ -20,6 +20,7 @@ State = dict[str, Vector]
 Step = tuple[Vector, State]
 Rule = Callable[[Vector, Sequence[Vector], Sequence[int], State], Step]
 
+TRIM = 0.2  # of the sites, at either end
 _BLOCK = 1 << 16  # elements a time, in float64: 0.5 MB a site in the cache
 
 
@@ -141,7 +142,7 @@ def trimmed_mean(
     examples: Sequence[int],
     state: State,
     *,
-    trim: float = 0.2,
+    trim: float = TRIM,
 ) -> Step:
     """Each parameter's mean without its largest and smallest values; every site counts alike.
 
@@ -153,13 +154,18 @@ def trimmed_mean(
         Yin et al., Byzantine-Robust Distributed Learning, ICML 2018, definition 2.
     """
     del joint, examples
-    out = math.floor(trim * len(models) + 1e-9)  # rounding of 0.2 x 5
+    out = trimmed(trim, len(models))
 
     def middle(block: np.ndarray) -> np.ndarray:
         kept = np.sort(block, axis=0)[out : len(models) - out]
         return np.asarray(kept.mean(axis=0))
 
     return _by_blocks(models, middle), state
+
+
+def trimmed(trim: float, sites: int) -> int:
+    """How many of ``sites`` a trimmed mean leaves out at either end."""
+    return math.floor(trim * sites + 1e-9)  # rounding of 0.2 x 5
 
 
 def median(joint: Vector, models: Sequence[Vector], examples: Sequence[int], state: State) -> Step:

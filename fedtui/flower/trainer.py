@@ -13,7 +13,6 @@ import os
 import queue
 import sys
 import threading
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,15 +21,13 @@ import numpy as np
 
 import datasets
 import models
-from datasets import DataError
 from fedtui import study as studies
 from fedtui.disclosure import rounded
 from fedtui.errors import DataError as OperatorDataError
-from fedtui.errors import OperatorError, RunError, storage
 from fedtui.flower import attack, brought, crash, judging, vectors, work
 from fedtui.flower.cohorts import Cohorts
+from fedtui.flower.telling import known, traced, translated
 from fedtui.study import Study
-from models import ModelError
 
 if TYPE_CHECKING:
     from fedtui.flower.account import Question
@@ -185,9 +182,9 @@ class Trainer:
 
         def report(step: int, steps: int, loss: float) -> None:
             crash.point("trainer.training", round)
-            told = loss if np.isfinite(loss) else None
             seen = _seen(step, examples, training.batch)
-            _say(out, progress={"step": step, "steps": steps, "loss": told, "examples": seen})
+            told = {"step": step, "steps": steps, "loss": known(loss), "examples": seen}
+            _say(out, progress=told)
 
         def split(pieces: int) -> None:
             order["pieces"] = pieces
@@ -272,7 +269,7 @@ class Trainer:
             start=engine.initial(brought.pretrained(study, order["weights"])),
             kept=brought.local(order, engine.local.size),
             report=lambda step, steps, loss: _say(
-                out, progress={"step": step, "steps": steps, "loss": loss}
+                out, progress={"step": step, "steps": steps, "loss": known(loss)}
             ),
         )
         return {"leakage": leakage}
@@ -315,32 +312,6 @@ def _say(out: TextIO, **message: Any) -> None:
     out.flush()
 
 
-def _translated(error: Exception) -> OperatorError:
-    """The error in an operator's words; the text of an unforeseen one could quote a value."""
-    if (trouble := storage(error)) is not None:
-        return trouble
-    if isinstance(error, OperatorError):
-        return error
-    if isinstance(error, DataError):
-        return OperatorDataError(str(error), remedy=error.remedy)
-    if isinstance(error, ModelError):  # also training that diverged: the study's settings decide
-        return RunError(str(error), remedy=error.remedy)
-    return OperatorDataError(
-        f"Training stopped with an unforeseen {type(error).__name__}.",
-        remedy="Read run/trainer.log in the site's home; it stays at the site.",
-    )
-
-
-def _traced(error: BaseException | None) -> str:
-    """Where an error came from, for the local log: places and kinds, for its words may quote."""
-    told = []
-    while error is not None:
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        told.append(f"{frames}{type(error).__name__}")
-        error = error.__cause__ or error.__context__
-    return "\n".join(told)
-
-
 def main() -> None:
     """Take orders until stdin closes."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -377,8 +348,8 @@ def main() -> None:
             _say(out, done={**done, "loaded": trainer.cohorts.loaded()})
         except Exception as error:  # the boundary: named for the operator, traced in the local log
             with contextlib.suppress(OSError):  # a full disk
-                sys.stderr.write(_traced(error) + "\n")
-            _say(out, failed=_translated(error).to_json())
+                sys.stderr.write(traced(error) + "\n")
+            _say(out, failed=translated(error).to_json())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """This site's own model: the study's model and budget, without the others and without sending."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,7 +32,8 @@ def train_alone(
     Raises:
         UsageError: this site offers no such data, there is no such study, or its parts do not fit.
         DataError: the data, or what the study begins with, cannot be used.
-        RunError: training came to no end.
+        ResourceError: the disk is full, or a file cannot be used.
+        RunError: training diverged, or came to no end.
     """
     own, agreed = site.load(home), study_named(home, name)
     source = own.data.get(agreed.data)
@@ -77,15 +79,17 @@ def train_alone(
 def _carried_out(
     home: Home, order: dict[str, Any], on_news: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
+    log = _log(home)
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "fedtui.flower.alone"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=log,
         text=True,
         env=processes.for_training(processes.environment(home)),
         cwd=home.path,
     )
+    os.close(log)
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -108,3 +112,12 @@ def _carried_out(
         remedy="Order it again: it goes on with the round it was in. 'dmesg' tells of too little "
         "memory.",
     )
+
+
+def _log(home: Home) -> int:
+    """Where a trainer's stderr goes, and errors are traced."""
+    try:
+        home.state.mkdir(mode=0o700, exist_ok=True)
+        return os.open(home.log("trainer"), os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    except OSError:  # of which the child will say more
+        return os.open(os.devnull, os.O_WRONLY)
