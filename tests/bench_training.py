@@ -4,9 +4,11 @@
     python -m tests.bench_training --start
 
 Each measurement is a process of its own; JAX and PyTorch take turns, so that what else the machine
-does falls on both. JAX is measured through the engine, as a site trains and with a trainer's
-environment, privately with the noise and the padded Poisson batches of DP-SGD. PyTorch comes from
-another environment; without it, ratios are left out. ``--start`` is from the trainer's start to
+does falls on both. JAX is measured through the engine, as a site trains, privately with the noise
+and the padded Poisson batches of DP-SGD. Image models have the batch's statistics, as PyTorch's do;
+privately, and for the plain step beside that, group norm, since a batch's statistics are no one's
+own. PyTorch comes from another installation, has a trainer's environment (large pages) too, and
+one output; without it, ratios are left out. ``--start`` is from the trainer's start to
 ResNet-18's first step, without and with its cache of compiled functions.
 """
 
@@ -80,7 +82,7 @@ def main() -> None:
     for name in given.only or cases:
         speeds: dict[str, list[float]] = {}
         for _ in range(given.repeats):
-            for library in _LIBRARIES if name == "mlp" else ("jax", "private", "torch"):
+            for library in _libraries(name, cases[name]):
                 python = given.torch_python if library in ("torch", "fused") else sys.executable
                 if python:
                     speed = _measured(python, library, name, device)
@@ -97,8 +99,15 @@ def _print(name: str, case: Case, device: str, speeds: dict[str, list[float]]) -
     if "fused" in middle:
         words.append(f"to fused AdamW {middle['jax'] / middle['fused']:.2f} (wanted {FUSED})")
     limit = f" (at most {PRIVATE[name]})" if name in PRIVATE else ""
-    words.append(f"DP-SGD costs {middle['jax'] / middle['private']:.2f} x a plain step{limit}")
+    plain = middle["group" if case.side else "jax"]
+    words.append(f"DP-SGD costs {plain / middle['private']:.2f} x a plain step{limit}")
     print(f"{name}: {'; '.join(words)}", flush=True)
+
+
+def _libraries(name: str, case: Case) -> tuple[str, ...]:
+    if case.side:
+        return "jax", "torch", "group", "private"
+    return ("jax", "private", "torch", "fused") if name == "mlp" else ("jax", "private", "torch")
 
 
 def _device() -> str:
@@ -110,10 +119,9 @@ def _device() -> str:
 def _measured(python: str, library: str, name: str, device: str) -> float:
     from fedtui import processes  # not where PyTorch is measured
 
-    trainer = library in ("jax", "private")
     answer = subprocess.run(
         [python, "-m", "tests.bench_training", "--one", library, name, device],
-        env=processes.for_training(os.environ) if trainer else None,
+        env=processes.for_training(os.environ),
         capture_output=True,
         text=True,
         check=False,
@@ -149,11 +157,15 @@ def _inputs(name: str, case: Case) -> tuple[Any, Any]:
 
 
 def _private(name: str, case: Case) -> float:
-    return _jax(name, case, private=True)
+    return _group(name, case, private=True)
 
 
-def _jax(name: str, case: Case, *, private: bool = False) -> float:
-    """Of whole rounds of the engine."""
+def _jax(name: str, case: Case) -> float:
+    return _group(name, case, **{"norm": "local"} if case.side else {})
+
+
+def _group(name: str, case: Case, *, private: bool = False, **settings: Any) -> float:
+    """Of whole rounds of the engine; image models come with group norm."""
     import numpy as np
 
     from datasets import Dataset, Feature, Pictures, Split
@@ -190,7 +202,7 @@ def _jax(name: str, case: Case, *, private: bool = False) -> float:
     )
     engine = Engine(
         model=name,
-        config=case.settings,
+        config=case.settings | settings,
         training=Training(optimizer="adamw", learning_rate=1e-3, batch=case.batch, epochs=EPOCHS),
         data=data,
         seed=0,
@@ -259,7 +271,12 @@ def _torch_network(name: str, settings: dict[str, Any]) -> Any:
             nn.Linear(48, a), nn.ReLU(), nn.Linear(a, b), nn.ReLU(), nn.Linear(b, 1)
         )
     if name not in ("gru", "transformer"):
-        return torch_networks.networks()[name]  # its first output is the logit
+        network = torch_networks.networks()[name]
+        if name == "resnet18":
+            network.fc = nn.Linear(network.fc.in_features, 1)
+        else:
+            network.classifier[1] = nn.Linear(network.classifier[1].in_features, 1)
+        return network
 
     class Series(nn.Module):
         def __init__(self) -> None:
@@ -287,7 +304,9 @@ def _torch_network(name: str, settings: dict[str, Any]) -> Any:
     return Series()
 
 
-_LIBRARIES = {"jax": _jax, "private": _private, "torch": _torch, "fused": _fused}
+_LIBRARIES = {
+    "jax": _jax, "group": _group, "private": _private, "torch": _torch, "fused": _fused
+}  # fmt: skip
 
 
 def _start() -> None:

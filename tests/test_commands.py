@@ -99,6 +99,7 @@ def test_light_commands_import_nothing_heavy(words: list[str], tmp_path: Path) -
     assert done.stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow  # the guide's own commands do the same by codes
 def test_two_hospitals_by_hand(folder: Path) -> None:
     vgr, halland, study = folder / "vgr", folder / "hal", folder / "study.toml"
     study.write_text(STUDY)

@@ -38,6 +38,7 @@ def shown(data: str, path: Path) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.slow
 def test_a_demo_on_mimics_layout_is_a_federation_of_two_hospitals(tmp_path: Path) -> None:
     datasets.synthesise("mimic_iv", tmp_path / "m", rows=600, seed=1)
 

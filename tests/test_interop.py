@@ -144,6 +144,7 @@ def ssh_key(path: Path) -> Path:
     return public
 
 
+@pytest.mark.slow
 def test_a_stock_supernode_finishes_rounds_at_our_coordinator(folder: Path, stock: Stock) -> None:
     home, port = Home(folder / "ours"), free_port()
     operations.create(

@@ -136,7 +136,11 @@ def seconds_to_resume(home: Home, process: str, run: str, *, after: int) -> list
     ("process", "points"),
     [
         ("coordinator", ("coordinator.asked", "coordinator.received")),
-        ("coordinator", ("coordinator.aggregated", "coordinator.checkpointing")),
+        pytest.param(
+            "coordinator",
+            ("coordinator.aggregated", "coordinator.checkpointing"),
+            marks=pytest.mark.slow,
+        ),
         pytest.param("coordinator", ("coordinator.evaluating",), marks=pytest.mark.slow),
         ("agent", ("agent.pulled", "agent.persisted")),
         pytest.param("agent", ("agent.answered", "agent.pushing"), marks=pytest.mark.slow),
@@ -213,7 +217,7 @@ def test_a_run_survives_a_network_that_goes_and_comes_back(rehearsal: Rehearsal)
 @pytest.mark.parametrize(
     ("process", "seconds"),
     [
-        ("coordinator", 12),
+        pytest.param("coordinator", 12, marks=pytest.mark.slow),
         pytest.param("agent", 20, marks=pytest.mark.slow),
         pytest.param("coordinator", 35, marks=pytest.mark.slow),
     ],

@@ -50,7 +50,7 @@ def agreed() -> Study:
         data="heart_disease",
         model="logistic",
         metric="auroc",
-        rounds=8,
+        rounds=4,
         normalisation="federated",
         training={"learning_rate": 0.1, "batch": 32},
         validation=Validation(subgroups=("sex", "age"), fine_tuning=1),
