@@ -13,9 +13,10 @@ from safetensors.numpy import save_file
 
 import models
 from models import ModelError, _network, _pretrained
-from tests.pretrained_reference import SHOWN, drawn, images
+from tests.pretrained_reference import EVERY, drawn, images
 
 REFERENCE = json.loads(Path(__file__).with_name("pretrained_reference.json").read_text())
+NEAR = 1e-4  # of a logit, as issue 7 has it; float32 was seen to move one by 3e-5
 
 
 def network(model: str, norm: str, *, features: int = 0, outputs: int = 1000) -> Any:
@@ -23,12 +24,16 @@ def network(model: str, norm: str, *, features: int = 0, outputs: int = 1000) ->
     return _network.network(model, config, gives="images", features=features, outputs=outputs)
 
 
+def weights(library: str, model: str) -> dict[str, NDArray[Any]]:
+    reference = REFERENCE[library][model]
+    return drawn(reference["shapes"], reference["statistics"])
+
+
 def written(
     folder: Path, model: str, *, library: str = "torchvision", without: str = "", **more: Any
 ) -> Path:
     """A file as it is published: every name, also of what no network here takes."""
-    shapes = REFERENCE[library][model]["shapes"]
-    arrays = {name: array for name, array in drawn(shapes).items() if name != without}
+    arrays = {name: array for name, array in weights(library, model).items() if name != without}
     save_file({**arrays, **more}, path := folder / f"{library}-{model}.safetensors")
     return path
 
@@ -69,17 +74,15 @@ def test_logits_are_those_of_the_library_itself(
 
     found = logits(net, loaded(written(tmp_path, model, library=library), model, net))
 
-    for image in range(2):
-        wanted = np.array(reference["logits"][image])
-        rough = (library, model, image) == ("timm", "efficientnet_b2", 1)
-        # As issue 7 has it, of logits of order 1. One image blows up in one set of weights: the
-        # last bit of each weight moves its logits by 1e-3.
-        near = 2e-3 if rough else 1e-4
-        np.testing.assert_allclose(
-            found[image, :SHOWN], wanted, rtol=0, atol=near * np.abs(wanted).max()
-        )
-        length = float(np.linalg.norm(found[image].astype(np.float64)))
-        assert length == pytest.approx(reference["norms"][image], rel=near)
+    np.testing.assert_allclose(found[:, ::EVERY], reference["logits"], rtol=0, atol=NEAR)
+    lengths = np.linalg.norm(found.astype(np.float64), axis=1)
+    np.testing.assert_allclose(lengths, reference["norms"], rtol=0, atol=NEAR * np.sqrt(1000))
+    largest = np.abs(found).max(axis=1)
+    np.testing.assert_allclose(largest, reference["largest"], rtol=0, atol=NEAR)
+    deviations = np.sqrt([variance for _, variance in reference["statistics"].values()])
+    for size in (largest, deviations):  # of order 1, or 1e-4 would say another thing
+        assert size.min() > 0.1
+        assert size.max() < 10
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
@@ -111,14 +114,13 @@ def test_there_are_as_many_parameters_as_in_the_library(
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_every_array_of_a_file_has_its_place(tmp_path: Path, library: str, model: str) -> None:
     net = network(model, "frozen")
-    shapes = REFERENCE[library][model]["shapes"]
-    counters = [name for name in shapes if name.endswith("num_batches_tracked")]
+    arrays = weights(library, model)
+    counters = [name for name in arrays if name.endswith("num_batches_tracked")]
 
     vector = loaded(written(tmp_path, model, library=library), model, net)
 
     assert counters  # which are in a published file and in no network here
-    weights = drawn(shapes)
-    given = np.concatenate([weights[name].ravel() for name in shapes.keys() - set(counters)])
+    given = np.concatenate([arrays[name].ravel() for name in arrays.keys() - set(counters)])
     assert np.array_equal(np.sort(vector), np.sort(given))
 
 
