@@ -48,8 +48,6 @@ class Program:
         vector: (State) to float32 [parameters]; ``own`` to float32 [local].
         predict: (float32 [parameters], float32 [local], x, at int32 [1, rows]) to the
             log-probabilities float32 [rows, classes] of the rows ``at``, computed in float32.
-        objective: (leaves, x, y int32 [batch], real bool [batch]) to the mean loss over real
-            examples with the penalty, and the plain sum; not compiled.
     """
 
     manifest: Manifest
@@ -61,7 +59,6 @@ class Program:
     vector: Callable[[State], np.ndarray]
     own: Callable[[State], np.ndarray]
     predict: Callable[..., Array]
-    objective: Callable[[Leaves, Inputs, Array, Array], tuple[Array, Array]]
 
 
 @lru_cache(maxsize=8)  # a round, a site or a scale may change without compiling again
@@ -108,10 +105,6 @@ def program(
         if net.local.entries:
             pairs += zip(jnp.split(local, own), net.local.entries, strict=True)
         return [piece.reshape(entry.shape) for piece, entry in pairs]
-
-    def objective(leaves: Leaves, x: Inputs, y: Array, real: Array) -> tuple[Array, Array]:
-        mean, (total, _) = aim.share(leaves, x, y, real, real.sum(), [], pieces)
-        return mean, total
 
     def step(
         state: State, losses: Array, x: Inputs, y: Array, rows: Array, at: Array, place: Array,
@@ -187,7 +180,6 @@ def program(
         vector=lambda state: joined(state.leaves[:count]),
         own=lambda state: joined(state.leaves[count:]),
         predict=jax.jit(predict),
-        objective=objective,
     )
 
 

@@ -28,10 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _warm() -> Iterator[Federation]:
     with fed.homes(COORDINATOR, SITE, STRANGE) as made:
-        for name in (COORDINATOR, SITE):
-            made.up(name)
-        for name in (COORDINATOR, SITE):
-            made.linked(name)
+        made.warm(COORDINATOR, SITE)
         yield made
 
 

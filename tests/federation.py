@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -165,6 +166,13 @@ class Federation:
                 if before is not None:
                     os.environ["FEDTUI_CRASH"] = before
 
+    def warm(self, *names: str) -> None:
+        """Start these homes' processes, two at a time, and wait until all are ready to train."""
+        with ThreadPoolExecutor(2) as pool:  # each waits for itself, and there are two cores
+            list(pool.map(self.up, names))
+        for name in names:
+            self.linked(name)
+
     def linked(self, name: str, *, after: int = 0) -> None:
         """Wait until a site's link is up and its trainer is warm."""
         home = self.homes[name]
@@ -263,10 +271,7 @@ def homes(
 def federation(*names: str, **options: Any) -> Iterator[Federation]:
     """The same, with every process up and every trainer warm."""
     with homes(*names, **options) as made:
-        for name in names:
-            made.up(name)
-        for name in names:
-            made.linked(name)
+        made.warm(*names)
         yield made
 
 

@@ -160,10 +160,7 @@ def heard(data: str, folder: Path) -> Iterator[tuple[Federation, Recorder]]:
             for home in made.homes.values():
                 with home.settings.open("a", encoding="utf-8") as file:
                     file.write(f'\n[data.{data}]\npath = "{folder}"\npublic = true\n')
-            for name in made.homes:
-                made.up(name)
-            for name in made.homes:
-                made.linked(name)
+            made.warm(*made.homes)
             yield made, recorder
         finally:
             recorder.close()

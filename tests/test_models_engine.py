@@ -22,7 +22,9 @@ import models
 from datasets import Dataset, Feature, Split
 from models import ModelError, Training, _rounds
 from models._engine import Engine
-from models._program import BLOCK, Program, program
+from models._network import network
+from models._objective import Objective
+from models._program import BLOCK, program
 
 FEATURES = 3
 few = settings(max_examples=25, deadline=None)  # the first example compiles
@@ -58,9 +60,18 @@ def engine(data: Dataset, model: str = "logistic", *, seed: int = 7, **training:
     )
 
 
-def logistic(outputs: int, **training: Any) -> Program:
-    config = models.load("logistic").Config()
-    return program("logistic", config, Training(**training), FEATURES, outputs)
+def logistic(outputs: int) -> Objective:
+    net = network(
+        "logistic", models.load("logistic").Config(), gives="table", features=FEATURES,
+        outputs=outputs,
+    )  # fmt: skip
+    return Objective(net=net, training=Training(), outputs=outputs, narrow=False)
+
+
+def slope(aim: Objective, leaves: Any, x: Any, y: Any, real: Any) -> tuple[Any, Any]:
+    """Of the mean over the real examples by each leaf, as a step takes it, and their loss."""
+    found, (loss, _) = jax.grad(aim.share, has_aux=True)(leaves, x, y, real, real.sum(), [])
+    return found, loss
 
 
 def sigmoid(z: Any) -> Any:
@@ -146,10 +157,9 @@ def test_padding_contributes_nothing(seed: int, garbage: list[float], padding: i
     y = random.integers(0, 2, 8).astype(np.int32)
     real = np.arange(8) >= padding
     other = np.where(real[:, None], x, np.array(garbage, dtype=np.float32))
-    slope = jax.grad(logistic(1).objective, has_aux=True)
 
-    bare, loss = slope(leaves, x[padding:], y[padding:], real[padding:])
-    padded, same = slope(leaves, other, y, real)
+    bare, loss = slope(logistic(1), leaves, x[padding:], y[padding:], real[padding:])
+    padded, same = slope(logistic(1), leaves, other, y, real)
 
     for a, b in zip(bare, padded, strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)  # float32, another order of sums
@@ -169,10 +179,13 @@ def test_the_gradient_is_the_closed_form(seed: int, outputs: int) -> None:
     else:
         error = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True) - np.eye(outputs)[y]
 
-    slope = jax.grad(logistic(outputs).objective, has_aux=True)
     leaves = [jnp.asarray(leaf, jnp.float32) for leaf in (bias, kernel)]
     (by_bias, by_kernel), _ = slope(
-        leaves, jnp.asarray(x, jnp.float32), y.astype(np.int32), np.ones(8, dtype=bool)
+        logistic(outputs),
+        leaves,
+        jnp.asarray(x, jnp.float32),
+        y.astype(np.int32),
+        np.ones(8, dtype=bool),
     )
 
     # float32 carries 1e-7 of terms of order 1.

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -53,10 +52,12 @@ def test_a_network_computes_in_bfloat16_by_itself_on_a_gpu_only(
     functions = program.__wrapped__(
         "mlp", models.load("mlp").Config(), Training(precision=precision), 3, 1
     )
-    leaves = [jnp.zeros(entry.shape) for entry in functions.manifest.entries]
+    state = functions.begin(functions.initial(np.uint32(0)))
+    course = Course([], np.float32(1), np.int32(0), np.int32(1))
 
-    traced = jax.make_jaxpr(functions.objective)(
-        leaves, np.ones((4, 3), np.float32), np.zeros(4, np.int32), np.ones(4, dtype=bool)
-    )
+    traced = jax.make_jaxpr(functions.loop)(
+        state, np.ones((4, 3), np.float32), np.zeros(4, np.int32),
+        np.arange(4, dtype=np.int32)[None], np.int32(0), np.int32(1), course,
+    )  # fmt: skip
 
     assert ("bf16" in str(traced)) == narrow

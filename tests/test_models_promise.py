@@ -121,8 +121,9 @@ def test_an_engine_tells_its_plan() -> None:
     ) == pytest.approx(4.0, rel=0.01)
 
 
-@pytest.mark.parametrize("privacy", [Privacy(epsilon=3.0), Privacy(noise=1.0)])
-@pytest.mark.parametrize("batch", [20, 64])
+@pytest.mark.parametrize(
+    ("privacy", "batch"), [(Privacy(epsilon=3.0), 64), (Privacy(noise=1.0), 20)]
+)
 def test_a_plan_tells_no_more_of_how_many_rows_there_are_than_their_rounded_number(
     privacy: Privacy, batch: int
 ) -> None:

@@ -17,6 +17,8 @@ from datasets import Dataset, Feature, Split
 from models import ModelError, Training
 from models._attention import Transformer
 from models._engine import Engine
+from models._network import network
+from models._objective import Objective
 from models._program import program
 
 FEATURES = 3
@@ -140,9 +142,10 @@ def test_weighted_and_focal_loss_are_the_published_ones(settings: dict[str, Any]
     weights = np.array(training.class_weights or (1, 1))[y]
     by_hand = (weights * (1 - true) ** training.focal * -np.log(true))[:8].mean()
 
-    found, plain = program("logistic", _config(), training, FEATURES, 1).objective(
-        [jnp.asarray(START[:1]), jnp.asarray(START[1:, None])], jnp.asarray(x), y, real
-    )
+    net = network("logistic", _config(), gives="table", features=FEATURES, outputs=1)
+    aim = Objective(net=net, training=training, outputs=1, narrow=False)
+    leaves = [jnp.asarray(START[:1]), jnp.asarray(START[1:, None])]
+    found, (plain, _) = aim.share(leaves, jnp.asarray(x), y, real, real.sum(), [])
 
     assert found == pytest.approx(by_hand, rel=1e-5)  # float32
     assert plain == pytest.approx(-np.log(true)[:8].sum(), rel=1e-5)

@@ -22,10 +22,7 @@ def test_who_opts_out_during_a_run_is_out_of_its_next_round(tmp_path: Path) -> N
                 if name == SITE:
                     file.write('excluded = "optout.txt"\n')
         (made.site.path / "optout.txt").write_text("")
-        for name in made.homes:
-            made.up(name)
-        for name in made.homes:
-            made.linked(name)
+        made.warm(*made.homes)
         run = made.start(
             fed.study(
                 id="optout",

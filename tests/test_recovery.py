@@ -142,7 +142,7 @@ def seconds_to_resume(home: Home, process: str, run: str, *, after: int) -> list
             marks=pytest.mark.slow,
         ),
         pytest.param("coordinator", ("coordinator.evaluating",), marks=pytest.mark.slow),
-        ("agent", ("agent.pulled", "agent.persisted")),
+        pytest.param("agent", ("agent.pulled", "agent.persisted"), marks=pytest.mark.slow),
         pytest.param("agent", ("agent.answered", "agent.pushing"), marks=pytest.mark.slow),
         ("trainer", ("trainer.training", "trainer.evaluating")),
     ],

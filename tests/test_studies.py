@@ -60,9 +60,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
                 file.write(f'\n[data.clinical]\npath = "{folder}"\npart = "{number}/2"\n')
         for name, home in made.homes.items():
             operations.create_person(home, PEOPLE[name], PASSPHRASE)
-            made.up(name)
-        for name in made.homes:
-            made.linked(name)
+        made.warm(*made.homes)
         yield made
 
 
