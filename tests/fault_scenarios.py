@@ -115,7 +115,7 @@ def _viewers(home: Home) -> list[int]:
     return [p.pid for p in fed.living(home.path) if p.cmdline()[-2:] == wanted]
 
 
-@scenario(tier=1)
+@scenario(tier=1, slow=True)
 def a_second_start_is_no_second_agent(bench: Bench, chance: Random) -> None:
     moment(bench, chance)
     before = bench.pid(bench.site, "agent")
@@ -161,6 +161,7 @@ def the_coordinators_disk_is_full(bench: Bench, chance: Random) -> None:
     tier=1,
     breaks_hosts=True,
     study=fed.study(id="alone", sites=(COORDINATOR,), rounds=ROUNDS, training=STUDY.training),
+    slow=True,
 )
 def an_idle_site_hears_of_the_coordinators_full_disk(bench: Bench, chance: Random) -> None:
     """Nothing that this site sends has to be written there."""

@@ -198,6 +198,7 @@ def orders(tmp_path: Path, agreed: Study) -> Callable[[str, str], list[dict[str,
     return told
 
 
+@pytest.mark.slow  # a federation's trainer does the same by the same bookmark
 def test_one_that_is_killed_goes_on_in_the_middle_of_a_round(tmp_path: Path) -> None:
     told = orders(tmp_path, studies.load(study(tmp_path, 2)))
 
