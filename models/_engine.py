@@ -96,7 +96,7 @@ class Engine:
             everywhere=everywhere,
             by_rows=by_rows,
             width=len(devices),
-            ahead=self._initial(whole.manifest.size, everywhere),
+            ahead=self._drawing(whole.manifest.size, everywhere),
         )
         self._placement = Placement(data, normalisation, everywhere)
         self._predictor = Predictor(self._bench, self._placement, data)
@@ -275,7 +275,7 @@ class Engine:
             )
         return made
 
-    def _initial(self, parameters: int, sharding: Any) -> Ahead | None:
+    def _drawing(self, parameters: int, sharding: Any) -> Ahead | None:
         if self._plan is None:
             return None
         return Ahead(
