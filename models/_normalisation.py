@@ -5,6 +5,7 @@ differ. So channels are normalised within an example ('group'), by statistics th
 pretrained weights have them ('frozen'), or by each site's own ('local').
 """
 
+from functools import partial
 from typing import Literal
 
 import jax
@@ -49,18 +50,7 @@ class GroupNorm(nnx.Module):
     def __call__(self, x: Array, real: Array | None = None) -> Array:
         """[batch, height, width, channels] to the same; the moments are taken in float32."""
         del real
-        wide = x.astype(jnp.float32)
-        centred = wide - self._mean(wide)
-        even = centred * jax.lax.rsqrt(self._mean(jnp.square(centred)) + _EPSILON)
-        return self.affine(even.astype(x.dtype))
-
-    def _mean(self, x: Array) -> Array:
-        """Over places and a group's channels: [batch, 1, 1, channels], alike within a group.
-
-        Places first: with the channels last, a processor adds whole vectors.
-        """
-        by_group = x.mean(axis=(1, 2)).reshape(len(x), self.groups, -1).mean(axis=-1)
-        return jnp.repeat(by_group, x.shape[-1] // self.groups, axis=1)[:, None, None]
+        return self.affine(_even_in_groups(x, self.groups))
 
 
 class FrozenNorm(nnx.Module):
@@ -121,6 +111,24 @@ class LocalNorm(nnx.Module):
 def _shared(channels: int) -> tuple[Frozen, Frozen]:
     """Mean and variance that every site starts from, never trained."""
     return Frozen(filled((channels,))), Frozen(filled((channels,), 1.0))
+
+
+@partial(jax.jit, static_argnums=1)
+def _even_in_groups(x: Array, groups: int) -> Array:
+    """Compiled as one, so that layers of one shape, three of four in a ResNet, are traced once."""
+    wide = x.astype(jnp.float32)
+    centred = wide - _mean(wide, groups)
+    even = centred * jax.lax.rsqrt(_mean(jnp.square(centred), groups) + _EPSILON)
+    return even.astype(x.dtype)
+
+
+def _mean(x: Array, groups: int) -> Array:
+    """Over places and a group's channels: [batch, 1, 1, channels], alike within a group.
+
+    Places first: with the channels last, a processor adds whole vectors.
+    """
+    by_group = x.mean(axis=(1, 2)).reshape(len(x), groups, -1).mean(axis=-1)
+    return jnp.repeat(by_group, x.shape[-1] // groups, axis=1)[:, None, None]
 
 
 def _even(x: Array, mean: Array, variance: Array) -> Array:

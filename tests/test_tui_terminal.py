@@ -81,7 +81,7 @@ def test_the_viewer_paints_soon_and_holds_little_memory(place: Path) -> None:
     # more tries the less of it is left.
     empty = ours = math.inf
     sizes: list[int] = []
-    while len(sizes) < 3 or (ours / empty > 1.7 and len(sizes) < 12):
+    while len(sizes) < 3 or (ours / empty > 1.7 and len(sizes) < 20):
         empty = min(empty, painted(python(EMPTY), "floor")[0])
         seconds, size = painted(python(VIEWER, str(place)), "quit")
         ours = min(ours, seconds)

@@ -1,11 +1,9 @@
 """What a site does for itself, without the others."""
 
-from dataclasses import dataclass
-
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class TrainedAlone(Event):
     """A study's model was trained on this site's data alone; nothing of it left.
 

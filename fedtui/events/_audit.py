@@ -1,16 +1,15 @@
 """What an audit of a model found before it leaves, and who lets it leave all the same."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from fedtui.errors import joined
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 Audited = Literal["local update", "global model", "local model"]
 Verdict = Literal["PASS", "WARN", "BLOCK", "NOT ASSESSABLE"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class AuditProgressed(Event):
     """How far an audit is; about once a second."""
 
@@ -24,7 +23,7 @@ class AuditProgressed(Event):
         return f"audit of the {self.object} of {self.run}: {self.step} of {self.steps}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class AuditFailed(Event):
     """An audit came to no verdict; ``error`` is one of our own, in its own words."""
 
@@ -46,7 +45,7 @@ class AuditFailed(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class LeakageAudited(Event):
     """How well a stranger tells from a model who was in this site's training data.
 
@@ -99,7 +98,7 @@ class LeakageAudited(Event):
         return f"leakage of {which}: {self.verdict}, {why}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class LeakageOverridden(Event):
     """A person signed that a model may leave although its audit did not pass it.
 

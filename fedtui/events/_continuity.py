@@ -1,12 +1,11 @@
 """When a journal does not simply go on: its home was restored, or an older copy took its place."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class HomeRestored(Event):
     """An operator put this home back from a backup, or accepted that it is an older one.
 
@@ -29,7 +28,7 @@ class HomeRestored(Event):
         return f"{self.site} was restored from a backup of {self.written[:16]} (record {self.at})."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class JournalRolledBack(Event):
     """Peers hold a signed head of this site's journal that the journal no longer contains.
 

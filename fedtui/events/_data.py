@@ -1,11 +1,9 @@
 """What happens to a site's own data, told to nobody else."""
 
-from dataclasses import dataclass
-
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class CohortLoaded(Event):
     """The trainer read this site's data: at its start, and when who opted out has changed.
 
@@ -29,7 +27,7 @@ class CohortLoaded(Event):
         return f"{self.data}, {self.part}: cohort {self.cohort[:12]}{left}{stray}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ScaleAgreed(Event):
     """What round 0 agreed on for all sites of a run, as this site got it.
 

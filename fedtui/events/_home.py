@@ -1,12 +1,11 @@
 """What happens at one site, whether or not a run is under way."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteCreated(Event):
     """A home was made; ``key`` is the fingerprint of its public key."""
 
@@ -19,7 +18,7 @@ class SiteCreated(Event):
         return f"{self.site} was created as {' and '.join(self.roles)}, key {self.key}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteInvited(Event):
     """The coordinator put a site's public key on its roster."""
 
@@ -31,7 +30,7 @@ class SiteInvited(Event):
         return f"{self.site} is on the roster with key {self.key}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteRevoked(Event):
     """The coordinator took a site off its roster; what it sends is refused."""
 
@@ -43,7 +42,7 @@ class SiteRevoked(Event):
         return f"{self.site} was taken off the roster."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class FederationJoined(Event):
     """This site pinned a coordinator's address and certificate authority."""
 
@@ -55,7 +54,7 @@ class FederationJoined(Event):
         return f"joined the federation at {self.address}, authority {self.authority}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ProcessStarted(Event):
     """One of this home's processes is up."""
 
@@ -68,7 +67,7 @@ class ProcessStarted(Event):
         return f"{self.process} started, process {self.pid}, fedtui {self.version}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ProcessEnded(Event):
     """One of this home's processes is gone; a killed one is started again."""
 
@@ -85,7 +84,7 @@ class ProcessEnded(Event):
         return f"{self.process} ended: {self.cause.rstrip('.')}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class OrderTaken(Event):
     """Someone on this host gave a process an order through its socket."""
 
@@ -98,7 +97,7 @@ class OrderTaken(Event):
         return f"user {self.uid} ordered the {self.process}: {self.order}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class DeviceReported(Event):
     """What this site's trainer computes on."""
 
@@ -111,7 +110,7 @@ class DeviceReported(Event):
         return f"training uses {self.count} x {self.device}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class LinkChanged(Event):
     """The link from this site to the coordinator came up or went down."""
 
@@ -130,7 +129,7 @@ class LinkChanged(Event):
         return f"the link to the coordinator {state}: {self.cause.rstrip('.')}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class LinkChecked(Event):
     """A site's checks came to something else than before; every site sees the same words.
 
@@ -156,7 +155,7 @@ class LinkChecked(Event):
         return f"{self.site} checked its link: {told}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteSeen(Event):
     """The coordinator began or ceased to hear a site."""
 
@@ -173,7 +172,7 @@ class SiteSeen(Event):
         return f"{self.site} {'is connected' if self.here else 'has gone silent'}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RequestRefused(Event):
     """The coordinator refused a request; ``code`` names why, as the sender was told."""
 

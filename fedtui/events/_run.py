@@ -1,15 +1,14 @@
 """A run's course, as the coordinator leads it: what it asks, hears and keeps, from start to end."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 Phase = Literal["prepare", "train", "evaluate", "validate", "exchange"]
 Outcome = Literal["completed", "failed", "stopped"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RunSubmitted(Event):
     """A study was handed to the coordinator; the run exists from here on.
 
@@ -34,7 +33,7 @@ class RunSubmitted(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RunResumed(Event):
     """A run goes on after the coordinator was away; nothing before ``round`` is repeated."""
 
@@ -46,7 +45,7 @@ class RunResumed(Event):
         return f"run {self.run} goes on with round {self.round}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RunPaused(Event):
     """An operator paused (or resumed) a run; it pauses between two exchanges."""
 
@@ -58,7 +57,7 @@ class RunPaused(Event):
         return f"run {self.run} {'is paused' if self.paused else 'goes on'}, as ordered."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class PhaseStarted(Event):
     """The coordinator asked sites to do one phase of a round; round 0 prepares."""
 
@@ -72,7 +71,7 @@ class PhaseStarted(Event):
         return f"round {self.round}, {self.phase}: asked {', '.join(self.sites)}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ShiftFound(Event):
     """Before round 1: a site's data look unlike the others', by what all sites told in round 0.
 
@@ -115,7 +114,7 @@ class ShiftFound(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class AnswerReceived(Event):
     """The coordinator has a site's valid answer.
 
@@ -138,7 +137,7 @@ class AnswerReceived(Event):
         return f"round {self.round}, {self.phase}: {self.site} answered after {total:.2f} s."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class AnswerRefused(Event):
     """The coordinator refused a site's answer, by name; the round goes on with the others."""
 
@@ -155,7 +154,7 @@ class AnswerRefused(Event):
         return f"round {self.round}, {self.phase}: {self.site} refused ({self.code}): {self.cause}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SitesAwaited(Event):
     """A round waits for sites that have gone silent or cannot work, since ``seconds``.
 
@@ -178,7 +177,7 @@ class SitesAwaited(Event):
         return f"round {self.round}, {self.phase}: waiting for {who}, {self.seconds:.0f} s{why}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class CheckpointWritten(Event):
     """The joint model after ``round`` is safe on the coordinator's disk."""
 
@@ -193,7 +192,7 @@ class CheckpointWritten(Event):
         return f"round {self.round}: checkpoint {self.file}, sha256 {self.sha256[:12]}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RoundEnded(Event):
     """A round is over at every site that took part.
 
@@ -219,7 +218,7 @@ class RoundEnded(Event):
         return f"round {self.round} ended after {self.seconds.get('total', 0):.2f} s: {numbers}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class HeadWitnessed(Event):
     """A site's journal stood here at a round's end, by its own signature; its peers keep it.
 
@@ -243,7 +242,7 @@ class HeadWitnessed(Event):
         return f"{self.site} signed its journal's head, record {self.at}, {self.head[:12]}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class RunEnded(Event):
     """A run is over.
 

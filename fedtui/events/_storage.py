@@ -1,12 +1,11 @@
 """What became of a disk that did not take what was to be written."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class StorageAwaited(Event):
     """A process stands still until the disk writes; nothing that was acknowledged is lost.
 

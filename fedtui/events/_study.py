@@ -3,13 +3,12 @@
 The first two are for all sites; the others stay in the journal of the site that wrote them.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class StudyProposed(Event):
     """A site put a version of a study to the others."""
 
@@ -26,7 +25,7 @@ class StudyProposed(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class StudyDecided(Event):
     """A site approved, declined or withdrew; the coordinator checked both signatures."""
 
@@ -54,7 +53,7 @@ class StudyDecided(Event):
         return f"{self.site}{by} {said} study {self.study}, {self.fingerprint[:12]}{why}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class DecisionSigned(Event):
     """Somebody at this site decided on a study; told to nobody else.
 
@@ -82,7 +81,7 @@ class DecisionSigned(Event):
         return f"{who} signed '{self.word}' on study {self.study}, {self.fingerprint[:12]}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class AccessLogged(Event):
     """A run read this site's patients' data; who they are lies in a file of this site.
 
@@ -121,7 +120,7 @@ class AccessLogged(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class DocumentRefused(Event):
     """Something that came about a study does not hold; nothing follows from it here."""
 

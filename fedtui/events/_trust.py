@@ -1,12 +1,11 @@
 """Who belongs to the federation, with which key: invited, pending, enrolled, suspended, ended."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class InvitationMade(Event):
     """The coordinator's operator made a code or a file for a site; ``until`` in UTC."""
 
@@ -18,7 +17,7 @@ class InvitationMade(Event):
         return f"{self.site} was invited; the invitation holds until {self.until}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteClaimed(Event):
     """A holder of an invitation asks to be enrolled; it stays outside until confirmed.
 
@@ -40,7 +39,7 @@ class SiteClaimed(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteDeclined(Event):
     """The coordinator's operator declined a pending site or took an invitation back."""
 
@@ -52,7 +51,7 @@ class SiteDeclined(Event):
         return f"{self.site} was declined."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteSuspended(Event):
     """The coordinator refuses a site for the time being, or takes it back."""
 
@@ -69,7 +68,7 @@ class SiteSuspended(Event):
         return f"{self.site} was {'suspended' if self.suspended else 'taken back'}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class KeyRotated(Event):
     """A site signs with a new key from here on; the old one signed for it."""
 
@@ -82,7 +81,7 @@ class KeyRotated(Event):
         return f"{self.site} changed its key from {self.old[:14]}… to {self.key}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class CertificateRenewed(Event):
     """The coordinator took a new server certificate into use; connections go on."""
 
@@ -94,7 +93,7 @@ class CertificateRenewed(Event):
         return f"the coordinator has a new certificate until {self.until} ({self.cause})."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class MembershipEnded(Event):
     """The federation's key says that this site does not belong to it any more."""
 
@@ -107,7 +106,7 @@ class MembershipEnded(Event):
         return f"{self.site} is off the coordinator's roster since {self.since}; the agent ends."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class SiteLeft(Event):
     """A site ended its membership itself; both ends journal it.
 

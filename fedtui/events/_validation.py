@@ -1,14 +1,14 @@
 """What a run's models turned out to be worth, at which site: the cells of the matrix."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from fedtui.errors import joined
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 from fedtui.events._run import Outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ValidationStarted(Event):
     """The coordinator begins to ask the sites what a run's models are worth at them.
 
@@ -25,7 +25,7 @@ class ValidationStarted(Event):
         return f"run {self.run} is being validated at {', '.join(self.sites)}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ModelValidated(Event):
     """One model on one site's own test patients, as that site lets it be known.
 
@@ -72,7 +72,7 @@ class ModelValidated(Event):
         return f"{self.model} at {self.site}: {self.primary} {value:.3f}{between}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ValidationEnded(Event):
     """A run's validation is over.
 
@@ -101,7 +101,7 @@ class ValidationEnded(Event):
         return f"validation of run {self.run} {self.outcome}: {self.cause.rstrip('.')}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ModelWithheld(Event):
     """This site kept its local model to itself although others may have it."""
 
@@ -114,7 +114,7 @@ class ModelWithheld(Event):
         return f"run {self.run}: the local model stays here: {self.cause.rstrip('.')}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ModelImported(Event):
     """Another site's model, come as a file, was judged on this site's test patients; stays here.
 
@@ -149,7 +149,7 @@ class ModelImported(Event):
         return f"{self.kind} model of {self.owner}, run {self.run}, judged here: {told}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class ImportFailed(Event):
     """A model that came as a file could not be judged; ``error`` is one of our own."""
 

@@ -1,14 +1,13 @@
 """A site's own work in a run: what it had in hand, what that cost and what left the site."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from fedtui.errors import joined
-from fedtui.events._event import Event
+from fedtui.events._event import Event, event
 from fedtui.events._run import Phase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class WorkReceived(Event):
     """This site has one piece of work in hand."""
 
@@ -22,7 +21,7 @@ class WorkReceived(Event):
         return f"round {self.round}, {self.phase}: work received, {self.bytes} bytes."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class TrainingProgressed(Event):
     """How far a site is inside a round; about twice a second.
 
@@ -47,7 +46,7 @@ class TrainingProgressed(Event):
         return f"round {self.round}: {self.site} at step {self.step} of {self.steps}{loss}."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class WorkAnswered(Event):
     """This site finished one piece of work and the coordinator has the answer.
 
@@ -72,7 +71,7 @@ class WorkAnswered(Event):
         return f"round {self.round}, {self.phase}: {how}, {self.bytes_sent} bytes sent."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class WorkFailed(Event):
     """This site could not do a piece of work; ``cause`` is one of our own sentences."""
 
@@ -88,7 +87,7 @@ class WorkFailed(Event):
         return joined(f"round {self.round}, {self.phase}: {self.cause}", self.remedy)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class PrivacySpent(Event):
     """An answer under record-level privacy was made: what the run has cost so far here.
 
@@ -120,7 +119,7 @@ class PrivacySpent(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class PrivacyUnlimited(Event):
     """A further run under record-level privacy began on the same data, and no limit bounds them.
 
@@ -148,7 +147,7 @@ class PrivacyUnlimited(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class BatchSplit(Event):
     """The device had too little memory for a batch: its gradients are added up in parts."""
 
@@ -166,7 +165,7 @@ class BatchSplit(Event):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@event
 class Released(Event):
     """Something left this site: the one place that tells what, to whom, under which study.
 

@@ -7,6 +7,7 @@ ends with its agent: when stdin closes, whatever it is doing.
 
 import contextlib
 import dataclasses
+import gc
 import json
 import math
 import os
@@ -24,7 +25,7 @@ import models
 from fedtui import study as studies
 from fedtui.disclosure import rounded
 from fedtui.errors import DataError as OperatorDataError
-from fedtui.flower import attack, brought, crash, judging, vectors, work
+from fedtui.flower import brought, crash, judging, vectors, work
 from fedtui.flower.cohorts import Cohorts
 from fedtui.flower.telling import known, traced, translated
 from fedtui.study import Study
@@ -254,6 +255,8 @@ class Trainer:
 
     def audit(self, order: dict[str, Any], out: TextIO) -> dict[str, Any]:
         """How much a model that is to leave tells of who it was trained on."""
+        from fedtui.flower import attack  # with what JAX it needs, and only where it is asked
+
         study = studies.parse(order["study"].encode())
         if order["object"] == "local model":  # which is trained without record-level privacy
             text = studies.canonical(dataclasses.replace(study, privacy={})).decode()
@@ -314,6 +317,7 @@ def _say(out: TextIO, **message: Any) -> None:
 
 def main() -> None:
     """Take orders until stdin closes."""
+    gc.disable()  # a third of JAX's import would be looks for garbage among modules, which stay
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     orders: queue.Queue[str] = queue.Queue()
@@ -327,6 +331,8 @@ def main() -> None:
     secret = Path(sys.argv[3]).read_bytes()
     trainer = Trainer(site=sys.argv[1], cache=Path(sys.argv[2]), secret=secret)
     _say(out, ready=trainer.device)
+    gc.freeze()  # modules stay: the collector need not go over them again
+    gc.enable()
     while True:
         order = json.loads(orders.get())
         try:
