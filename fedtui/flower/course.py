@@ -14,9 +14,10 @@ from fedtui import study as studies
 from fedtui.errors import OperatorError, storage
 from fedtui.flower import arrays, checkpoints, preparation
 from fedtui.flower.checkpoints import Checkpoint
-from fedtui.flower.grid import Control, DirectGrid, StoppedError
+from fedtui.flower.control import Control, StoppedError
+from fedtui.flower.grid import DirectGrid
 from fedtui.flower.rules import State
-from fedtui.flower.strategy import JointAveraging, Terms, pool_preparations
+from fedtui.flower.strategy import JointAveraging, Terms
 from fedtui.flower.vectors import Vector
 from fedtui.flower.work import write_atomically
 from fedtui.journal import Journal
@@ -166,7 +167,7 @@ class Course:
             for name in grid.present(self._run.study.sites, round=0, phase="prepare")
         }
         replies = grid.ask(contents, MessageType.QUERY, round=0, phase="prepare")
-        manifest, vector, normalisation = pool_preparations(
+        manifest, vector, normalisation = preparation.pool(
             replies, first=first, federated=self._run.study.normalisation == "federated"
         )
         for event in preparation.warnings(self._run.id, replies):

@@ -19,6 +19,7 @@ from fedtui import errors, events
 from fedtui.errors import QuorumError
 from fedtui.events import Phase
 from fedtui.flower import crash
+from fedtui.flower.control import Control
 from fedtui.flower.fleet import Fleet
 from fedtui.flower.presence import Presence
 from fedtui.flower.vectors import RefusedError
@@ -28,23 +29,6 @@ from fedtui.study import Quorum
 _LOOK_SECONDS = 0.25  # between looks when nothing wakes us; replies do
 _AWAITED_SECONDS = 30.0  # between two warnings about the same silent sites
 MESSAGE_SECONDS = 12 * 3600.0  # a message's life at Flower; it is re-issued when it expires
-
-
-class StoppedError(Exception):
-    """An operator stopped the run."""
-
-
-@dataclass(kw_only=True)
-class Control:
-    """What operators ordered of the run in progress; read between and during exchanges.
-
-    Attributes:
-        storage: What the disk says while the run waits for it, else empty.
-    """
-
-    stopped: bool = False
-    paused: bool = False
-    storage: str = ""
 
 
 @dataclass
@@ -155,7 +139,7 @@ class DirectGrid(Grid):
             QuorumError: too few valid answers, or too late.
             OperatorError: of the kind for which every site refused.
         """
-        self._obey()
+        self._control.obey()
         self._causes = {site: why for site, why in self._causes.items() if site in self._gone}
         self._journal.append(
             events.PhaseStarted(run=self._run, round=round, phase=phase, sites=tuple(contents))
@@ -185,7 +169,7 @@ class DirectGrid(Grid):
         warned, late = began, False
         while waiting:
             self._fleet.wait(_LOOK_SECONDS)
-            self._obey()
+            self._control.obey()
             for site, question in list(waiting.items()):
                 if not self._here(site):
                     del waiting[site]
@@ -301,12 +285,6 @@ class DirectGrid(Grid):
             f"{self._quorum.deadline_seconds:.0f} s.",
             remedy="Check these sites with 'fedtui sites', then submit the run again.",
         )
-
-    def _obey(self) -> None:
-        while self._control.paused and not self._control.stopped:
-            time.sleep(0.1)
-        if self._control.stopped:
-            raise StoppedError
 
     def _here(self, site: str) -> bool:
         return self._fleet.has(site) and not self._withdrawn(site)

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 import datasets
 from datasets import Feature, Normalisation, Statistics, Treatment
 from fedtui import events
+from fedtui.errors import DataError
+from fedtui.flower import arrays
 from fedtui.flower.grid import DirectGrid, Reply
-from fedtui.flower.strategy import Terms, judge_metrics
-from fedtui.flower.vectors import RefusedError
+from fedtui.flower.strategy import Scale, Terms, judge_metrics
+from fedtui.flower.vectors import RefusedError, Vector
 from models import Manifest, ModelError
 
 # Standardised difference of two means above which groups are out of balance. Rubin, Using
@@ -59,6 +61,55 @@ def judge(message: Message) -> tuple[int, dict[str, float], dict[str, Any]]:
     if "arrays" in content.array_records:
         body["arrays"] = content.array_records["arrays"]
     return examples, metrics, body
+
+
+def pool(
+    replies: Mapping[str, Reply], *, first: str, federated: bool
+) -> tuple[Manifest, Vector, Scale | None]:
+    """Round 0's answers as one: the manifest all agree on, the first model, the scale.
+
+    Raises:
+        DataError: the sites do not hold the same kind of data, or would build other models.
+    """
+    names = sorted(replies)
+    fields = {name: replies[name].body["fields"] for name in names}
+    if first not in fields:
+        raise DataError(
+            f"{first} was to draw the first model and gave no valid answer.",
+            remedy="Mend that site ('fedtui logs' there says why), then submit the run again.",
+        )
+    manifest = Manifest.from_json(json.loads(fields[first]["manifest"]))
+    for name in names:
+        other = Manifest.from_json(json.loads(fields[name]["manifest"]))
+        if difference := manifest.mismatch(other):
+            raise DataError(
+                f"{first} and {name} would train different models: {difference}.",
+                remedy="Bring the data of both to the same features and classes.",
+            )
+        for part in ("features", "classes", "schema"):
+            here, there = (fields[site].get(part, "") for site in (first, name))
+            if here != there and (part != "schema" or (here and there)):  # stock peers tell none
+                raise DataError(
+                    f"{first} and {name} hold data with different {part}.",
+                    remedy="Bring names, units, ranges and the size of images to the same at both.",
+                )
+    try:
+        vector = arrays.from_record(replies[first].body["arrays"], size=manifest.size)
+    except (RefusedError, KeyError) as error:
+        raise DataError(
+            f"The first model of {first} cannot be used: {error}",
+            remedy="Check that site's log, then submit the run again.",
+        ) from error
+    if not federated:
+        return manifest, vector, None
+    pooled = Statistics(
+        *(
+            np.sum([np.frombuffer(fields[name][part], dtype="<f8") for name in names], axis=0)
+            for part in Statistics._fields
+        )
+    )
+    features = [Feature(**feature) for feature in json.loads(fields[first]["features"])]
+    return manifest, vector, datasets.agree(pooled, features)
 
 
 def warnings(run: str, replies: Mapping[str, Reply]) -> Iterator[events.ShiftFound]:
@@ -171,7 +222,7 @@ def treatment(
     grid: DirectGrid,
     terms: Terms,
     replies: Mapping[str, Reply],
-    scale: tuple[NDArray[np.float64], ...],
+    scale: Scale,
 ) -> Treatment:
     """What the study wants done beside scaling; for medians the sites count on the agreed scale.
 

@@ -15,9 +15,10 @@ from fedtui import events, keys
 from fedtui import study as studies
 from fedtui.errors import BusyError, OperatorError, UsageError
 from fedtui.flower import checkpoints, fitting, interop, matrix
+from fedtui.flower.control import Control, StoppedError
 from fedtui.flower.course import Course, Run
 from fedtui.flower.fleet import Fleet
-from fedtui.flower.grid import Control, DirectGrid, StoppedError
+from fedtui.flower.grid import DirectGrid
 from fedtui.flower.presence import Presence
 from fedtui.flower.probing import Probe
 from fedtui.flower.strategy import Terms

@@ -19,10 +19,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-import datasets
 from fedtui import events
 from fedtui import study as studies
-from fedtui.errors import DataError, joined
+from fedtui.errors import joined
 from fedtui.events import Phase
 from fedtui.flower import arrays, crash, rules, vectors
 from fedtui.flower.grid import DirectGrid, Reply, round_to_ms
@@ -31,7 +30,7 @@ from fedtui.flower.vectors import RefusedError, Vector
 from fedtui.study import Study
 from models import Manifest
 
-Normalisation = tuple[NDArray[np.float64], ...]
+Scale = tuple[NDArray[np.float64], ...]
 Append = Callable[[events.Event], object]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]{0,39}")  # of a metric, on screens and in the journal
 _LARGEST = 1e15  # of a metric; its weighted sum over sites stays finite, NaN compares false
@@ -52,7 +51,7 @@ class Terms:
     study: Study
     train_sites: tuple[str, ...]
     manifest: Manifest | None = None
-    normalisation: Normalisation | None = None
+    normalisation: Scale | None = None
     enrolled: dict[str, int] = field(default_factory=dict)
 
     def config(self, round: int, phase: Phase, *, initial: bool = False) -> ConfigRecord:
@@ -351,52 +350,3 @@ def _timing(replies: list[Reply]) -> dict[str, float]:
         "transfer": max(0.0, slowest.seconds - slowest.trained),
         "waiting": slowest.seconds - min(reply.seconds for reply in replies),
     }
-
-
-def pool_preparations(
-    replies: dict[str, Reply], *, first: str, federated: bool
-) -> tuple[Manifest, Vector, Normalisation | None]:
-    """Round 0's answers as one: the manifest all agree on, the first model, the normalisation.
-
-    Raises:
-        DataError: the sites do not hold the same kind of data, or would build other models.
-    """
-    names = sorted(replies)
-    fields = {name: replies[name].body["fields"] for name in names}
-    if first not in fields:
-        raise DataError(
-            f"{first} was to draw the first model and gave no valid answer.",
-            remedy="Mend that site ('fedtui logs' there says why), then submit the run again.",
-        )
-    manifest = Manifest.from_json(json.loads(fields[first]["manifest"]))
-    for name in names:
-        other = Manifest.from_json(json.loads(fields[name]["manifest"]))
-        if difference := manifest.mismatch(other):
-            raise DataError(
-                f"{first} and {name} would train different models: {difference}.",
-                remedy="Bring the data of both to the same features and classes.",
-            )
-        for part in ("features", "classes", "schema"):
-            here, there = (fields[site].get(part, "") for site in (first, name))
-            if here != there and (part != "schema" or (here and there)):  # stock peers tell none
-                raise DataError(
-                    f"{first} and {name} hold data with different {part}.",
-                    remedy="Bring names, units, ranges and the size of images to the same at both.",
-                )
-    try:
-        vector = arrays.from_record(replies[first].body["arrays"], size=manifest.size)
-    except (RefusedError, KeyError) as error:
-        raise DataError(
-            f"The first model of {first} cannot be used: {error}",
-            remedy="Check that site's log, then submit the run again.",
-        ) from error
-    if not federated:
-        return manifest, vector, None
-    pooled = datasets.Statistics(
-        *(
-            np.sum([np.frombuffer(fields[name][part], dtype="<f8") for name in names], axis=0)
-            for part in datasets.Statistics._fields
-        )
-    )
-    features = [datasets.Feature(**feature) for feature in json.loads(fields[first]["features"])]
-    return manifest, vector, datasets.agree(pooled, features)
