@@ -34,6 +34,7 @@ __all__ = [
     "configure",
     "load",
     "names",
+    "require_together",
     "unfit",
 ]
 
@@ -134,7 +135,14 @@ class Model(Protocol):
         - 'images': uint8 [batch, height, width, 3], and the metadata float32 [batch, features],
           which may have no column.
 
-        Every Param lies in a layer of ``models._layers``, which know their per-example gradients.
+        It has nnx.Param, and of ``models._layers`` Frozen, Local and Statistic, and no other
+        variables: no running statistics or random numbers of nnx's own. With a Statistic it is also
+        called with ``real=``, bool [batch], False on padding, or None.
+
+        For record-level privacy every Param lies in a layer of ``_layers``, ``_convolution`` or
+        ``_recurrent``, which know their per-example gradients; each is called once a pass, and no
+        example may see another: what breaks the first two is refused, the last is not noticed.
+
         A network may say by ``AT_ONCE`` for how many examples at once a processor is fastest.
         """
         ...
@@ -171,6 +179,62 @@ def unfit(model: str, data: str, gives: Iterable[str]) -> str:
         return ""
     needs, given = (" or ".join(_FOOD.get(kind, kind) for kind in kinds) for kinds in (eats, gives))
     return f"{model} needs {needs}; {data} gives {given}"
+
+
+def require_together(
+    model: str,
+    config: Any,
+    training: Training,
+    *,
+    private: bool,
+    gives: Iterable[str],
+    classes: int | None,
+    pretrained: bool,
+) -> None:
+    """Refuse settings that each are right and do not go together, whoever's data come.
+
+    Args:
+        private: Whether record-level privacy is promised.
+        gives: What the data set may give, as in ``unfit``.
+        classes: Of the data; None where that is not known yet.
+        pretrained: Whether the model begins with somebody's weights.
+
+    Raises:
+        ModelError: naming the setting.
+    """
+    norm = getattr(config, "norm", None)
+    if private and training.patience:
+        raise ModelError(
+            "patience: no noise protects the choice of the best epoch",
+            remedy="Leave patience out, or train without record-level privacy.",
+        )
+    if private and training.share < 1:
+        raise ModelError(
+            "share: the account of privacy counts on whole epochs",
+            remedy="Leave share out, or train without record-level privacy.",
+        )
+    if private and norm == "local":
+        raise ModelError(
+            "norm: statistics over a batch mix its examples, which privacy keeps apart",
+            remedy="Set norm to group or frozen, or train without record-level privacy.",
+        )
+    if training.augmentation and "images" not in gives:
+        raise ModelError(
+            "augmentation: the data have no images",
+            remedy="Leave augmentation out of the study's training.",
+        )
+    if classes and training.class_weights and len(training.class_weights) != classes:
+        raise ModelError(f"class_weights: name one for each of the {classes} classes")
+    if pretrained and not getattr(load(model), "PRETRAINED", False):
+        raise ModelError(
+            f"pretrained: {model} takes no weights of others",
+            remedy="Leave pretrained out, or choose resnet18 or an efficientnet.",
+        )
+    if pretrained and norm == "group":
+        raise ModelError(
+            "pretrained: the weights come with batch normalisation",
+            remedy="Set norm to frozen or local in the study's parameters.",
+        )
 
 
 def configure(kind: type[T], values: Mapping[str, Any]) -> T:

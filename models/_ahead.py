@@ -93,6 +93,7 @@ class Ahead:
         self._noise = None
         if self._given is not None:
             self._spare.append(self._given)
+            self._given = None  # also where the draw fails, and the round is begun anew
         self._given = drawn.result()
         return min(ready, most), self._given
 

@@ -20,6 +20,9 @@ class Augmentation:
         rotation: Turned by up to so many degrees either way; what comes into view repeats the edge.
         crop: A window is enlarged to the whole whose sides are shorter by up to this share.
         brightness: Every value multiplied by up to so much more or less than 1.
+
+    Raises:
+        ModelError: a value out of its range, by the setting's name.
     """
 
     flips: bool = False

@@ -77,7 +77,7 @@ class Convolution(nnx.Module):
             return (_product if as_product else _strided)(x, kernel, stride)
 
         norm = _ghost.depthwise if self.depthwise else _flat_dense
-        return _ghost.layer(apply, _by_patches(norm, size, stride), x.astype(kernel.dtype))
+        return _ghost.layer(self, apply, _by_patches(norm, size, stride), x.astype(kernel.dtype))
 
 
 class Head(nnx.Module):

@@ -14,17 +14,24 @@ _TELLING = (
 )  # fmt: skip
 
 
+_SETTINGS = ("NPROC", "PJRT_NPROC", "XLA_FLAGS")  # by which an operator sets threads and rounding
+
+
 def identities() -> list[str]:
-    """JAX's devices here, each with what tells it from others of its name."""
+    """JAX's devices here, each with what tells it from others of its name, and XLA's settings."""
     return [
-        f"{d} {processor() if d.platform == 'cpu' else d.device_kind}" for d in jax.local_devices()
+        *(
+            f"{d} {processor() if d.platform == 'cpu' else d.device_kind}"
+            for d in jax.local_devices()
+        ),
+        *(f"{name}={os.environ[name]}" for name in _SETTINGS if name in os.environ),
     ]
 
 
 def processor() -> str:
     """A short name for kind and number of the processors here, 'b3cfe07bd3b1 x 2'.
 
-    The number decides too: XLA adds up in as many parts as there are threads.
+    The number decides too: where nothing else is set, XLA adds up in as many parts.
     """
     try:
         first = _CPUINFO.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]

@@ -44,9 +44,9 @@ class Engine:
         rounds: In the whole run, over which ``privacy`` is promised.
         counted: For how many rows it is promised, where that was decided before some went or came;
             None for those of the training split.
-        secret: The site's own, at least 0 and known to nobody else: it decides samples and noise
-            under ``privacy``. Kept between restarts, a repeated round spends nothing twice. None
-            draws one for this engine.
+        secret: The site's own, at least 0 and known to nobody else: under ``privacy`` it decides
+            samples, noise and how images vary. Kept between restarts, a repeated round spends
+            nothing twice. None draws one for this engine.
 
     Raises:
         ModelError: an unknown model, a setting that does not fit, a data set that this model
@@ -71,15 +71,17 @@ class Engine:
         if why := models.unfit(model, data.name, (data.gives,)):
             raise ModelError(f"model: {why}")
         _demands.check(model, training, data)
-        classes = len(data.classes)
-        if training.class_weights and len(training.class_weights) != classes:
-            raise ModelError(f"class_weights: name one for each of the {classes} classes")
-        if training.augmentation and data.gives != "images":
-            raise ModelError(
-                f"augmentation: {data.name} has no images",
-                remedy="Leave augmentation out of the study's training.",
-            )
-        self._model, self._config = model, models.configure(source.Config, config)
+        settings = models.configure(source.Config, config)
+        models.require_together(
+            model,
+            settings,
+            training,
+            private=privacy is not None,
+            gives=(data.gives,),
+            classes=len(data.classes),
+            pretrained=False,  # ``initial`` is told of a file
+        )
+        self._model, self._config = model, settings
         self._training, self._data, self._seed = training, data, seed
         self._normalisation = normalisation
         self._plan = None if privacy is None else self._promised(privacy, rounds, counted)
@@ -162,7 +164,8 @@ class Engine:
             round: Counted from 1.
             stream: A number of the site's own, the same in every round; not negative.
             on_progress: Called about twice a second and at the end with the steps done, the steps
-                in all, and the mean loss over the examples since the last call, in nats.
+                in all, and the mean loss over the examples since the last call, in nats; NaN under
+                record-level privacy, whose noise does not cover it.
             local: float32 [local], ``Trained.local`` of the site's last round, or zeros if it has
                 none; may be left out in round 1, and by models that keep nothing.
             secret: In place of the engine's, for this round: noise that served two vectors would
@@ -250,16 +253,6 @@ class Engine:
         return self._predictor.evaluate(self._checked(vector), self._checked_local(local), split)
 
     def _promised(self, privacy: Privacy, rounds: int, counted: int | None) -> Plan:
-        if self._training.patience:
-            raise ModelError(
-                "patience: no noise protects the choice of the best epoch",
-                remedy="Leave patience out, or train without record-level privacy.",
-            )
-        if self._training.share < 1:
-            raise ModelError(
-                "share: the account of privacy counts on whole epochs",
-                remedy="Leave share out, or train without record-level privacy.",
-            )
         examples = len(self._data.train)
         made = plan(
             privacy,
@@ -270,8 +263,11 @@ class Engine:
         )
         if made.delta >= 1 / examples:
             raise ModelError(
-                "delta: the training data have grown to ten times what the run's was chosen for",
-                remedy="Start another run.",
+                f"delta: {made.delta:g} is too large for the training data, which have grown since "
+                "the run began",
+                remedy="Start another run."
+                if privacy.delta is None
+                else "Propose the study anew with a smaller one.",
             )
         return made
 

@@ -20,7 +20,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jax import Array
+
+from models._errors import ModelError
 
 # A sum over pairs that is less of its terms' sizes than this has lost too many digits to rounding.
 _CANCELLED = 2.0**-8
@@ -43,6 +46,18 @@ class Recording:
     shapes: list[Any] = field(default_factory=list)
     inputs: list[Array] = field(default_factory=list)
     measures: list[Measure] = field(default_factory=list)
+    used: list[nnx.Variable[Any]] = field(default_factory=list)
+
+    def use(self, owner: nnx.Module) -> None:
+        """Note that a layer's parameters take part: once, for norms of two calls do not add up."""
+        ours = [own for own in vars(owner).values() if isinstance(own, nnx.Variable)]
+        if any(one is other for one in ours for other in self.used):
+            raise ModelError(
+                f"privacy: parameters of a {type(owner).__name__} are used twice in one pass, and "
+                "the norms of per-example gradients count on one use",
+                remedy="Give each call a layer of its own, or choose another model.",
+            )
+        self.used += ours
 
     def slot(self) -> Array | None:
         """Of the layer that is called now."""
@@ -78,13 +93,22 @@ def during(kind: Recording | Replay) -> Iterator[None]:
 
 
 def layer(
-    apply: Callable[[Array], Array], measure: Measure, x: Array, *, by_time: bool = False
+    owner: nnx.Module,
+    apply: Callable[[Array], Array],
+    measure: Measure,
+    x: Array,
+    *,
+    by_time: bool = False,
 ) -> Array:
     """``apply(x)``, linear in the layer's parameters, as the pass that is traced wants it.
 
     Args:
+        owner: Has the parameters, as its own attributes.
         apply: It may not mind in which order the axes before the last one are.
         x: [batch, ...]; [time, batch, ...] where ``by_time``.
+
+    Raises:
+        ModelError: while a pass is recorded, the owner's parameters were used in it before.
     """
 
     def by_example(array: Array) -> Array:
@@ -96,10 +120,11 @@ def layer(
             output = _slotted(output, by_example(slot))
         return output, by_example(x)
 
-    return looped(through, apply, measure)
+    return looped(owner, through, apply, measure)
 
 
 def looped(
+    owner: nnx.Module,
     through: Callable[[Array | None], tuple[Array, Array]],
     apply: Callable[[Array], Array],
     measure: Measure,
@@ -107,6 +132,7 @@ def looped(
     """A layer that is called in a loop over time and knows its inputs only afterwards.
 
     Args:
+        owner: As in ``layer``.
         through: From a slot, or None, to the loop's output and the inputs at all times; the slot
             receives the slopes of what ``apply`` gives in the loop.
         apply: From the inputs at all times to what the layer gives, shaped like the slot.
@@ -115,6 +141,7 @@ def looped(
     if now is None:
         return through(None)[0]
     if isinstance(now, Recording):
+        now.use(owner)
         output, x = through(now.slot())
         if now.slots is None:
             now.shapes.append(jax.eval_shape(apply, x))

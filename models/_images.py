@@ -14,6 +14,9 @@ class ImageConfig:
         norm: 'group' within each example, to train from scratch; 'frozen' by statistics that
             stay as pretrained weights have them; 'local' by each site's own, which never leave
             it (FedBN).
+
+    Raises:
+        ModelError: ``norm`` is none of these.
     """
 
     norm: Literal["group", "frozen", "local"] = "group"

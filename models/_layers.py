@@ -53,7 +53,7 @@ class Linear(nnx.Linear):
             # the output's, which takes two to five times as long as the product.
             return whole(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], self.out_features)
 
-        return _ghost.layer(apply, measure, inputs.astype(self.kernel.dtype), by_time=by_time)
+        return _ghost.layer(self, apply, measure, inputs.astype(self.kernel.dtype), by_time=by_time)
 
 
 class Affine(nnx.Module):
@@ -68,6 +68,7 @@ class Affine(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[batch, ..., channels] to the same."""
         return _ghost.layer(
+            self,
             lambda x: x * self.scale[...].astype(x.dtype) + self.bias[...].astype(x.dtype),
             _ghost.both(_ghost.scale, _ghost.bias),
             x,
@@ -109,6 +110,7 @@ class Table(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[batch, features] to [batch, features, width]."""
         return _ghost.layer(
+            self,
             lambda x: x * self.kernel[...] + self.bias[...],
             _ghost.both(_ghost.position_scale, _ghost.position),
             x.astype(self.kernel[...].dtype)[..., None],
@@ -126,6 +128,7 @@ class Token(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """[batch, steps, width] to [batch, 1 + steps, width]."""
         value = _ghost.layer(
+            self,
             lambda first: jnp.broadcast_to(self.value[...].astype(x.dtype), first.shape),
             _ghost.position,
             x[:, 0],

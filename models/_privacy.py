@@ -32,6 +32,9 @@ class Privacy:
         delta: Chance that the promise does not hold; less than one in the number of rows.
             None takes a tenth of that, or somewhat less.
 
+    Raises:
+        ModelError: a value that cannot be, by the setting's name.
+
     References:
         Abadi et al., Deep Learning with Differential Privacy, CCS 2016.
     """

@@ -44,7 +44,7 @@ class Cost:
         memory_bytes: The device's peak, with all ``examples`` on it, as training has them; on a CPU
             that of the whole process.
         memory_limit_bytes: What the device has; on a CPU the host or the control group.
-        round_seconds: One pass over ``examples``.
+        round_seconds: Over ``examples``: a pass, or what ``training`` makes a round; not private.
         examples: As asked for.
     """
 
@@ -81,7 +81,7 @@ def probe(
         training: Likewise; AdamW where there are none.
 
     Raises:
-        ModelError: there is no such model, or it does not eat that.
+        ModelError: there is no such model, it does not eat that, or a setting is wrong.
     """
     import jax
 
@@ -129,7 +129,7 @@ def probe(
         step_seconds=step,
         memory_bytes=peak + example * max(examples - batch, 0),  # one batch is there already
         memory_limit_bytes=_room(device),
-        round_seconds=step * -(-examples // batch),
+        round_seconds=step * work.steps(examples),
         examples=examples,
     )
 
@@ -186,7 +186,7 @@ def _main() -> int:
         try:
             answer = asdict(probe(**given))
         except ModelError as error:
-            answer = {"error": "RunError", "message": str(error), "remedy": error.remedy}
+            answer = {"error": "UsageError", "message": f"{error}.", "remedy": error.remedy}
         except (MemoryError, RuntimeError) as error:  # JAX's own is a RuntimeError
             if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
                 raise

@@ -81,7 +81,8 @@ def program(
         guard: Clips and noises gradients, if given.
 
     Raises:
-        ModelError: record-level privacy is asked of a model that mixes examples.
+        ModelError: record-level privacy is asked of a model that has parameters outside the layers
+            that measure them, or statistics over a batch.
     """
     net = _network.network(model, config, gives=gives, features=features, outputs=outputs)
     if guard is not None and (net.unmeasured or net.statistics):

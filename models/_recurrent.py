@@ -38,7 +38,10 @@ class Recurrence(nnx.Module):
             return states, jnp.pad(states[:-1], ((1, 0), (0, 0), (0, 0))).swapaxes(0, 1)
 
         return _ghost.looped(
-            through, lambda before: before @ kernel + bias, _ghost.both(_ghost.dense, _ghost.bias)
+            self,
+            through,
+            lambda before: before @ kernel + bias,
+            _ghost.both(_ghost.dense, _ghost.bias),
         )
 
 

@@ -60,7 +60,8 @@ class Bench:
     Attributes:
         labels: int32 [examples] of the training split, on the device.
         plan: Of record-level privacy; None without.
-        secret: Of the site alone; with round and stream it decides samples and noise under a plan.
+        secret: Of the site alone; with round and stream it decides samples, noise and how images
+            vary under a plan.
         everywhere: How arrays lie that every device holds; None on one device.
         by_rows: How arrays lie whose columns the devices share.
         width: Devices.
@@ -123,7 +124,7 @@ class Round:
         self._bench, self._x, self._round = bench, x, round
         plan = bench.plan
         planned = bench.training.steps(bench.examples) if plan is None else plan.steps
-        self._planned, self._limit = planned, math.ceil(planned * share - 1e-9)
+        self._planned, self._limit = planned, max(1, math.ceil(planned * share - 1e-9))
         self._fewer = share < 1 or bench.training.share < 1
         self._tell, self._judge, self._bookmark = tell, judge, bookmark
         self._random = np.random.Generator(np.random.PCG64([seed, round, stream]))

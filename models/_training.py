@@ -14,7 +14,9 @@ class Training:
 
     Attributes:
         optimizer: Starts afresh every round, as FedAvg has it.
-        batch: Examples a step; the last of an epoch may have fewer.
+        learning_rate: Of a step; what ``schedule``, ``warmup`` and ``decay`` multiply.
+        batch: Examples a step; the last of an epoch may have fewer. Under record-level privacy as
+            many as are expected.
         epochs: Passes over the training split a round.
         share: Of the steps of those passes, how much a round does: below 1 sites average before
             they drift apart, and a round begins with another order. More than 0, at most 1.
@@ -36,6 +38,9 @@ class Training:
         precision: Of the arithmetic in the network while it trains; 'auto' is bfloat16 on a GPU,
             else float32. Parameters, normalisation statistics, the loss, the optimiser and the sum
             of private gradients stay in float32, and so does whatever measures a model.
+
+    Raises:
+        ModelError: a value that cannot be, by the setting's name.
 
     References:
         Li et al., Federated Optimization in Heterogeneous Networks, MLSys 2020 (proximal).
@@ -104,4 +109,4 @@ class Training:
     def steps(self, examples: int) -> int:
         """Of a round over so many training examples."""
         steps = self.share * self.epochs * math.ceil(examples / self.batch)
-        return math.ceil(steps - 1e-9)  # .1 of 30 are 3, and .1 * 30 somewhat more
+        return max(1, math.ceil(steps - 1e-9))  # .1 of 30 are 3, and .1 * 30 somewhat more

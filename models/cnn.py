@@ -1,4 +1,4 @@
-"""A small convolutional network over images: trains on two processor cores, where ResNet does not.
+"""A small convolutional network over images, for two processor cores.
 
 A hundredth of ResNet-18's work; for a demo, a first look, and sites without an accelerator.
 """

@@ -7,9 +7,10 @@ from models._images import ImageConfig as Config
 if TYPE_CHECKING:
     from flax import nnx
 
-__all__ = ["EATS", "Config", "build"]
+__all__ = ["EATS", "PRETRAINED", "Config", "build"]
 
 EATS = "images"
+PRETRAINED = True  # ``_pretrained`` knows the names in torchvision's and timm's files
 
 
 def build(

@@ -25,7 +25,7 @@ RECIPES: dict[str, tuple[str, int, dict[str, Any], Privacy | None]] = {
     # Name: model, rounds, changes to the training, promise.
     "mlp, 60 steps": ("mlp", 5, {}, None),
     "mlp, 600 steps, overfit": ("mlp", 50, {}, None),
-    "mlp, 200 steps, epsilon 13": ("mlp", 17, {}, Privacy(noise=1.0)),
+    "mlp, 200 steps, noise 1": ("mlp", 17, {}, Privacy(noise=1.0)),
     "mlp, 200 steps, epsilon 3": ("mlp", 17, {}, Privacy(epsilon=3.0)),
     "mlp, small, l2": ("mlp", 5, {"l2": 0.05, "learning_rate": 3e-4}, None),
     "logistic, 60 steps": ("logistic", 5, {}, None),

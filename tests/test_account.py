@@ -1,6 +1,7 @@
 """Record-level privacy's account at a site: which answers share noise, and what each one costs."""
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedtui import events, journal
+from fedtui import disclosure, events, journal
 from fedtui import study as studies
 from fedtui.errors import DataError, PrivacyError
 from fedtui.flower.cohorts import Cohorts
@@ -209,3 +210,43 @@ def test_a_run_is_planned_for_the_rows_of_its_first_answer(
     assert done["epsilon"] == kept.spent(2)
     spend(ledger, Key("run", 2, "train"), "r", done["epsilon"], counted=55)
     assert ledger.counted("run") == first["counted"]
+
+
+def test_a_run_has_one_engine_from_its_first_promise_on(tmp_path: Path, trainer: Trainer) -> None:
+    terms = {"training": {"batch": 20}}
+    first = trainer.promise(order(tmp_path, terms=terms))
+    engine = trainer._engine[1]
+    later = order(tmp_path, terms=terms, counted=first["counted"])
+
+    trainer.train(order(tmp_path, terms=terms), io.StringIO())
+    trainer.evaluate(later)
+    trainer.train({**later, "answered": 1}, io.StringIO())
+
+    assert trainer._engine[1] is engine
+
+
+def test_how_far_a_site_is_does_not_tell_whether_one_opted_out(
+    tmp_path: Path, trainer: Trainer
+) -> None:
+    def progress(out: str) -> tuple[int, list[dict[str, int]]]:
+        asked, said = order(tmp_path, out=out, terms={"training": {"batch": size}}), io.StringIO()
+        done = trainer.train(asked, said)
+        lines = [json.loads(line) for line in said.getvalue().splitlines()]
+        told = [line["progress"] for line in lines if "progress" in line]
+        return done["examples"], [{**one, "loss": 0} for one in told]
+
+    def rows(out: str) -> int:
+        return len(
+            trainer.cohorts.load(fed.study(**TERMS), order(tmp_path, out=out)["source"]).train
+        )
+
+    size = disclosure.rounded(rows("")) - 5  # of a batch: one row more is a step more
+    lists = ["\n".join(f"P{number}" for number in range(gone)) for gone in range(60)]
+    exact = next(out for out in lists if rows(out) == size)
+    one_more = lists[lists.index(exact) - 1]
+    _, one = progress(one_more)
+    _, other = progress(exact)
+
+    assert rows(one_more) == rows(exact) + 1
+    assert one == other
+    assert one[-1]["step"] == one[-1]["steps"]

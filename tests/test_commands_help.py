@@ -37,6 +37,7 @@ def test_help_has_no_stray_backslash_and_no_summary_that_breaks_off(path: str) -
             help = getattr(parameter, "help", "")
             assert help
             assert " ".join(help.split()) in " ".join(told.split())
+    assert sum("rguments:" in line for line in told.splitlines()) <= 1  # and not once more by click
     usage, *lines = told.splitlines()
     assert usage.startswith("Usage")
     assert not [line for line in lines if line.rstrip().endswith(("...", "…"))]

@@ -1,6 +1,8 @@
 """The handbook says what is so: its commands work as they stand, its exit codes are the errors'."""
 
 import ast
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -10,13 +12,15 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import typer
 
-from fedtui import checks, errors, events, guide, processes
+import models
+from fedtui import checks, errors, events, guide, processes, study
 from fedtui.events._audit import Verdict
+from fedtui.flower import rules
 from fedtui.site import Home
 from tests.federation import free_port, until
 
@@ -177,6 +181,51 @@ def test_the_guide_knows_every_exit_code_and_no_other() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {k.exit_code for k in kinds if issubclass(k, errors.OperatorError)}
     assert said == codes | {0}
+
+
+def settings() -> dict[str, dict[str, Any]]:
+    """Every setting that a study has, by the guide's headings, with its default."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def add(heading: str, values: dict[str, Any]) -> None:
+        if values:
+            found[heading] = values
+
+    def defaults(kind: Any, *, but: str = "") -> dict[str, Any]:
+        every = {f.name: f for f in dataclasses.fields(kind) if f.name != but}
+        return {name: f.default for name, f in every.items()}
+
+    for name in models.names():
+        add(f"[parameters] of {name}", defaults(models.load(name).Config))
+    add("[training]", defaults(models.Training, but="augmentation"))
+    add("[training] augmentation", defaults(models.Augmentation))
+    for name, rule in rules._RULES.items():
+        keys = inspect.signature(rule).parameters.values()
+        add(
+            f"[aggregation] of {name}",
+            {k.name: k.default for k in keys if k.kind is k.KEYWORD_ONLY},
+        )
+    add("[privacy]", defaults(models.Privacy))
+    add("[quorum]", defaults(study.Quorum))
+    return found
+
+
+def test_the_guide_knows_every_setting_and_its_default() -> None:
+    said: dict[str, dict[str, Any]] = {}
+    under: list[dict[str, Any]] = []
+    for line in guide.text("settings").splitlines():
+        if found := re.fullmatch(r"(\[\w+\](?: augmentation)?)(?: of ([\w, ]+))?(?:,.*)?", line):
+            names = [f"{found[1]} of {name}" for name in (found[2] or "").split(", ") if name]
+            under = [said.setdefault(name, {}) for name in names or [found[1]]]
+        elif found := re.match(r"    (\w+) = (.+?)(?:  |$)", line):
+            told = "None" if found[2] == "none" else found[2]
+            value = ast.literal_eval(told.replace("true", "True").replace("false", "False"))
+            for section in under:
+                section[found[1]] = tuple(value) if isinstance(value, list) else value
+
+    assert said == settings()
+    metrics = guide.text("settings").partition("metric:")[2]
+    assert {*study.METRICS, *study.TWO_CLASS_METRICS} <= {*re.findall(r"\w+", metrics)}
 
 
 def test_the_guide_fits_a_terminal_and_reads_without_a_home(tmp_path: Path) -> None:

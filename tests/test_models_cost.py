@@ -93,7 +93,7 @@ def test_a_probe_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "executable", "/bin/false")
 
-    with pytest.raises(ResourceError, match="resnet18 ended without an answer") as caught:
+    with pytest.raises(ResourceError, match="answer: it said nothing") as caught:
         command._asked("resnet18", "images")
     assert caught.value.exit_code == 8
 
@@ -210,7 +210,7 @@ def test_a_studys_own_model_is_measured_as_it_says(tmp_path: Path) -> None:
     file = tmp_path / "study.toml"
     file.write_text(
         'id = "own"\npurpose = "p"\nsites = ["a"]\ndata = "digits"\nmodel = "mlp"\nrounds = 1\n'
-        "[parameters]\nhidden = [3]\n[training]\nbatch = 50\n"
+        "[parameters]\nhidden = [3]\n[training]\nbatch = 50\nepochs = 3\n"
     )
 
     told = run("--study", str(file), "--features", "4", "--examples", "100", "--json")
@@ -218,4 +218,13 @@ def test_a_studys_own_model_is_measured_as_it_says(tmp_path: Path) -> None:
     (cost,) = json.loads(told.stdout)["models"]
     assert cost["parameters"] == 4 * 3 + 3 + 3 + 1
     assert (cost["model"], cost["batch"]) == ("mlp", 50)
-    assert cost["round_seconds"] == pytest.approx(2 * cost["step_seconds"])
+    assert cost["round_seconds"] == pytest.approx(6 * cost["step_seconds"])
+
+    file.write_text(file.read_text().replace("hidden", "hiden"))
+    wrong = run("--study", str(file), "--json")
+
+    assert wrong.returncode == 2
+    assert json.loads(wrong.stdout)["message"] == "hiden: unknown key."
+    both = run("--study", str(file), "--only", "mlp", "--json")
+    assert both.returncode == 2
+    assert "not both" in json.loads(both.stdout)["remedy"]

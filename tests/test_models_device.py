@@ -60,4 +60,12 @@ def test_a_gpu_is_told_by_its_kind(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Gpu()])
 
-    assert _device.identities() == ["cuda:0 NVIDIA H100 80GB HBM3"]
+    assert _device.identities()[0] == "cuda:0 NVIDIA H100 80GB HBM3"
+
+
+@pytest.mark.parametrize("name", ["NPROC", "PJRT_NPROC", "XLA_FLAGS"])
+def test_what_sets_threads_or_rounding_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = _device.identities()
+    monkeypatch.setenv(name, "1")
+
+    assert _device.identities() != before

@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from datasets import Dataset, Feature, Pictures, Split
-from models import Privacy, Training, _descent, _engine, _noise, _program, _rounds
+from models import Privacy, Training, _ahead, _descent, _engine, _noise, _program, _rounds
 from models._ahead import Ahead
 from models._engine import Engine
 from models._noise import Guard
+from models._privacy import plan
 
 ROWS, COLUMNS, SIDE, NOISE, CLIP = 24, 40, 16, 1e4, 0.5
 KINDS = ["mlp", "cnn"]  # steps in a compiled loop, and each by a call of its own
@@ -105,6 +106,30 @@ def check_noise(model: str) -> None:
 @pytest.mark.parametrize("model", KINDS)
 def test_every_step_and_array_has_noise_of_its_own(model: str) -> None:
     check_noise(model)
+
+
+def test_a_round_that_is_begun_anew_after_a_draw_that_failed_has_the_same_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = plan(Privacy(noise=1.0), examples=400, batch=10, epochs=1, rounds=1)
+    ahead = Ahead(made, examples=400, epochs=1, parameters=10, sharding=None)
+
+    def drawn() -> list[Any]:
+        ahead.begin(7)
+        return [np.array(ahead.noise(step, 4, 40)[1]) for step in (0, 4, 8)]
+
+    def fails(*_: Any) -> Any:
+        raise MemoryError
+
+    before = drawn()
+    with monkeypatch.context() as patch:
+        patch.setattr(_ahead, "by_row", fails)
+        with pytest.raises(MemoryError):
+            ahead.noise(12, 4, 40)
+    after = drawn()
+
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one[:, :4], other[:, :4])
 
 
 _SAME = (("cnn", "silent"), ("cnn", "half"))

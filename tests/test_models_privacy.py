@@ -192,7 +192,7 @@ def test_steps_that_cancel_each_other_are_clipped_all_the_same(size: float) -> N
     slope = slope.astype(np.float32)
 
     def losses(leaves: list[Array]) -> tuple[Array, Array]:
-        output = _ghost.layer(lambda x: x @ leaves[0], _ghost.dense, jnp.asarray(x))
+        output = _ghost.layer(nnx.Module(), lambda x: x @ leaves[0], _ghost.dense, jnp.asarray(x))
         loss = (output * slope).sum(axis=(1, 2))
         return loss, loss
 

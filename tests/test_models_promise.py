@@ -3,15 +3,19 @@
 import math
 from dataclasses import replace
 from statistics import NormalDist
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import Array
 
 import models
 from fedtui import disclosure
 from models import ModelError, Privacy, Training, _network, _privacy, _program
+from models._ghost import clipped_sum
 from models._layers import Linear
 from models._noise import Guard
 from models._privacy import Plan, epsilon, plan
@@ -107,6 +111,30 @@ def test_a_parameter_outside_the_measured_layers_is_found() -> None:
     assert _network._unmeasured(dense()) == ()
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_parameters_that_are_used_twice_in_a_pass_are_refused(tied: bool) -> None:
+    class Twice(nnx.Module):
+        def __init__(self) -> None:
+            self.first = Linear(2, 2, rngs=nnx.Rngs(0))
+            self.second = Linear(2, 2, rngs=nnx.Rngs(0)) if tied else self.first
+            if tied:
+                self.second.kernel = self.first.kernel
+
+        def __call__(self, x: Array) -> Array:
+            return self.second(self.first(x))
+
+    graph, state = nnx.split(Twice())
+    leaves, tree = jax.tree.flatten(state)
+
+    def losses(leaves: list[Array]) -> tuple[Array, Array]:
+        network: Any = nnx.merge(graph, jax.tree.unflatten(tree, leaves))
+        loss = network(jnp.ones((3, 2))).sum(axis=1)
+        return loss, loss
+
+    with pytest.raises(ModelError, match=r"^privacy: parameters of a Linear are used twice"):
+        clipped_sum(losses, leaves, jnp.ones(3, bool), clip=1.0)
+
+
 def test_an_engine_tells_its_plan() -> None:
     engine = site(Privacy(epsilon=4.0), columns=3, batch=8, epochs=2, rounds=3)
 
@@ -174,8 +202,22 @@ def test_a_plan_made_for_other_rows_holds_for_these() -> None:
 
     assert fixed.plan == plan(Privacy(noise=1.0), examples=100, batch=8, epochs=1, rounds=1)
     assert trained(fixed).steps == fixed.plan.steps == 13
-    with pytest.raises(ModelError, match=r"^delta: the training data have grown"):
-        site(Privacy(noise=1.0), columns=3, rows=80, counted=1)
+
+
+@pytest.mark.parametrize(
+    ("privacy", "rows", "remedy"),
+    [
+        (Privacy(noise=1.0), 80, "Start another run."),
+        (Privacy(noise=1.0, delta=0.05), 40, "Propose the study anew with a smaller one."),
+    ],
+)
+def test_data_that_have_outgrown_a_plan_are_refused(
+    privacy: Privacy, rows: int, remedy: str
+) -> None:
+    with pytest.raises(ModelError, match=r"^delta: 0.0\d+ is too large .* grown since") as refused:
+        site(privacy, columns=3, rows=rows, counted=1)
+
+    assert refused.value.remedy == remedy
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -154,6 +154,14 @@ def test_a_share_of_the_epochs_is_what_a_round_does_and_weighs_as_the_whole() ->
     assert (slower.steps, slower.examples) == (6, 27)
 
 
+def test_the_smallest_share_is_a_step() -> None:
+    engine = site(share=1e-11)
+    start = engine.initial()
+
+    assert engine.train(start, round=1, stream=2).steps == 1
+    assert site().train(start, round=1, stream=2, share=1e-12).steps == 1
+
+
 def test_rounds_of_a_share_take_other_examples_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 

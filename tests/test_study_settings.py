@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 import datasets
 import models
 from fedtui import disclosure, events
-from fedtui.errors import UsageError
-from fedtui.flower import checkpoints, fitting, rules, vectors
+from fedtui.errors import DataError, UsageError
+from fedtui.flower import brought, checkpoints, fitting, rules, vectors
 from fedtui.study import Quorum, Study
 from models._engine import Engine
 from tests import federation as fed
@@ -198,7 +198,10 @@ def test_a_site_spends_no_more_than_its_own_limit(
         ({"aggregation": {"rate": 1.0}}, "rate"),
         ({"strategy": "fedadam", "aggregation": {"rate": -1.0}}, "rate"),
         ({"strategy": "fedprox"}, "proximal"),
-        ({"strategy": "trimmed_mean"}, "a trim of 0.2 leaves out none of its 2 sites."),
+        (
+            {"strategy": "trimmed_mean", "quorum": Quorum(minimum_sites=2)},
+            "a trim of 0.2 leaves out none of the 2 sites",
+        ),
         ({"model": "resnet18"}, "resnet18 needs images; digits gives a table."),
         ({"model": "gru"}, "gru needs a series; digits gives a table."),
         ({"metric": "auroc"}, "auroc, is of two classes, and digits has 10"),
@@ -227,8 +230,8 @@ def test_a_trimmed_mean_that_trims_nobody_is_refused_with_a_trim_that_does(
     sites: int, settings: dict[str, float], remedy: str
 ) -> None:
     def agreed(trim: dict[str, float]) -> Study:
-        names = tuple(f"site{number}" for number in range(sites))
-        return fed.study(sites=names, strategy="trimmed_mean", aggregation=trim)
+        names, quorum = tuple(f"s{n}" for n in range(sites)), Quorum(minimum_sites=sites)
+        return fed.study(sites=names, strategy="trimmed_mean", aggregation=trim, quorum=quorum)
 
     with pytest.raises(UsageError) as refused:
         fitting.check(agreed(settings))
@@ -239,9 +242,9 @@ def test_a_trimmed_mean_that_trims_nobody_is_refused_with_a_trim_that_does(
 
 
 def test_a_trimmed_mean_of_five_leaves_out_one_by_itself() -> None:
-    names = tuple(f"site{number}" for number in range(5))
+    names, quorum = tuple(f"site{number}" for number in range(5)), Quorum(minimum_sites=5)
 
-    fitting.check(fed.study(sites=names, strategy="trimmed_mean"))
+    fitting.check(fed.study(sites=names, strategy="trimmed_mean", quorum=quorum))
 
 
 def test_where_every_site_refuses_alike_that_is_how_the_run_ends(trio: Federation) -> None:
@@ -251,21 +254,51 @@ def test_where_every_site_refuses_alike_that_is_how_the_run_ends(trio: Federatio
     assert "every site refuses. This site offers no data set 'breast_cancer'. Add [" in ended.cause
 
 
-def test_pretrained_weights_are_the_studys_or_none(tmp_path: Path, trio: Federation) -> None:
+def test_a_trimmed_mean_is_judged_by_the_fewest_sites_that_a_round_goes_on_with() -> None:
+    names = tuple(f"site{number}" for number in range(5))
+    quorum = Quorum(minimum_sites=4, on_deadline="continue")
+
+    with pytest.raises(UsageError, match="of the 4 sites that a round may have"):
+        fitting.check(fed.study(sites=names, strategy="trimmed_mean", quorum=quorum))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"privacy": {"epsilon": 3.0}, "training": {"patience": 2}}, "patience"),
+        ({"privacy": {"epsilon": 3.0}, "parameters": {"norm": "local"}}, "norm"),
+        ({"data": "breast_cancer", "training": {"augmentation": {"flips": True}}}, "augmentation"),
+        ({"data": "breast_cancer", "training": {"class_weights": [1, 1, 1]}}, "class_weights"),
+        ({"pretrained": "0" * 64}, "pretrained: the weights come with batch normalisation"),
+        ({"pretrained": "0" * 64, "model": "cnn"}, "pretrained: cnn takes no weights"),
+        ({"parameters": {"norm": "frozen"}}, "norm is frozen"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named_before_anybody_approves(
+    changes: dict[str, Any], word: str
+) -> None:
+    terms: dict[str, Any] = {"data": "siim_isic", "model": "resnet18", "training": {}}
+    if changes.get("data"):
+        terms["model"] = "logistic"
+
+    with pytest.raises(UsageError, match=f"^The study's {word}"):
+        fitting.check(fed.study(**terms | changes))
+
+
+def test_pretrained_weights_are_the_studys_or_none(tmp_path: Path) -> None:
     file = tmp_path / "w.safetensors"
     save_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}, file)
-    before = trio.homes[SITE].settings.read_text()
-    run = trio.start(fed.study(pretrained="0" * 64))
-    nameless = trio.ended(run)
-    trio.homes[SITE].settings.write_text(before + f'\n[weights]\nmlp = "{file}"\n')
+    other = fed.study(pretrained="0" * 64)
+    same = fed.study(pretrained=hashlib.sha256(file.read_bytes()).hexdigest())
 
-    other = trio.ended(trio.start(fed.study(pretrained="0" * 64)))
-    trio.homes[SITE].settings.write_text(before)
+    with pytest.raises(DataError, match="this site names no file") as nameless:
+        brought.pretrained(other, None)
+    with pytest.raises(DataError, match="the study names 000000000000"):
+        brought.pretrained(other, str(file))
 
-    told = [e.cause for _, e in records(trio.coordinator, events.AnswerRefused)]
-    assert nameless.outcome == other.outcome == "failed"
-    assert any("[weights]" in cause for cause in told)
-    assert any("the study names 000000000000" in cause for cause in told)
+    assert "[weights]" in nameless.value.remedy
+    assert brought.pretrained(same, str(file)) == file
+    assert brought.pretrained(fed.study(), None) is None
 
 
 def test_bfloat16_is_the_nearest_value_with_8_bits() -> None:

@@ -1,5 +1,6 @@
 """One site without the others: the same model and budget, kept round by round, nothing sent."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import datasets
 import models
 from fedtui import events, operations
 from fedtui import study as studies
-from fedtui.errors import UsageError
+from fedtui.errors import TrustError, UsageError
 from fedtui.flower.brought import stream_of
 from fedtui.site import Home
 from fedtui.study import Study
@@ -128,7 +129,8 @@ def told_by_the_command(home: Home, file: Path) -> tuple[int, dict[str, Any], st
         capture_output=True, text=True, env=os.environ | {"LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout), home.log("trainer").read_text()
+    log = home.log("trainer")
+    return done.returncode, json.loads(done.stdout), log.read_text() if log.exists() else ""
 
 
 def test_a_folder_that_cannot_be_used_is_named(home: Home, tmp_path: Path) -> None:
@@ -187,6 +189,8 @@ def orders(tmp_path: Path, agreed: Study) -> Callable[[str, str], list[dict[str,
             "folder": str(tmp_path / folder),
             "weights": None,
             "cache": str(tmp_path / "cache"),
+            "audit": None,
+            "secret": None,
         }
         child = subprocess.run(
             [sys.executable, "-c", CHILD, how],
@@ -229,6 +233,100 @@ def test_a_loss_that_is_no_number_is_told_as_none(tmp_path: Path) -> None:
 
     assert None in [m["progress"]["loss"] for m in progress]
     assert "training diverged" in last["failed"]["message"]
+
+
+PASSPHRASE = "correct horse battery"
+
+
+@pytest.fixture
+def patients(tmp_path: Path) -> tuple[Home, Path]:
+    """A hospital by itself, whose data are not public, and a study of them."""
+    datasets.synthesise("clinical", tmp_path / "data", rows=300)
+    made = Home(tmp_path / "h")
+    operations.create(made, "halland")
+    with made.settings.open("a") as settings:
+        settings.write(f'\n[data.clinical]\npath = "{tmp_path / "data"}"\n')
+    file = study(tmp_path, 1)
+    text = file.read_text().replace("breast_cancer", "clinical")
+    file.write_text(text + '[approvers]\nhalland = "dr h"\nsahlgrenska = "dr s"\n')
+    return made, file
+
+
+def test_patients_data_are_read_once_this_site_approved_and_that_is_written_down(
+    patients: tuple[Home, Path],
+) -> None:
+    home, file = patients
+    agreed = studies.load(file)
+
+    def refusal() -> str:
+        with pytest.raises(TrustError) as refused:
+            operations.train_alone(home, str(file), on_news=lambda _: None)
+        return f"{refused.value} {refused.value.remedy}"
+
+    unknown = refusal()
+    operations.propose_study(home, agreed)
+    unapproved = refusal()
+    operations.create_person(home, "dr h", PASSPHRASE)
+    operations.approve_study(home, agreed.id, person="dr h", passphrase=PASSPHRASE)
+    done = operations.train_alone(home, str(file), on_news=lambda _: None)
+    (read,) = operations.accesses(home)
+    operations.withdraw_study(home, agreed.id, reason="enough")
+
+    assert "First 'fedtui study propose FILE'" in unknown
+    assert "lacks the approval of halland" in unapproved
+    assert "dr h (halland)" in unapproved
+    assert "sahlgrenska" not in unapproved  # to which nothing goes
+    assert Path(done["file"]).exists()
+    assert (read["action"], read["person"], read["run"]) == ("training alone", "dr h", "")
+    listed = json.loads(Path(read["list"]).read_text())
+    assert len(listed["patients"]) == read["patients"] > 100
+    assert "withdrew" in refusal()
+    assert len(operations.accesses(home)) == 1
+
+
+def test_a_study_that_names_nobody_to_approve_reads_no_patients_data(
+    patients: tuple[Home, Path],
+) -> None:
+    home, file = patients
+    file.write_text(file.read_text().partition("[approvers]")[0])
+
+    code, told, _ = told_by_the_command(home, file)
+
+    assert (code, told["error"]) == (5, "TrustError")
+    assert "names no approvers, and clinical here is not public" in told["message"]
+    assert "halland under [approvers]" in told["remedy"]
+    assert not operations.accesses(home)
+
+
+def test_a_study_of_other_sites_is_not_this_sites(home: Home, tmp_path: Path) -> None:
+    file = study(tmp_path, 1)
+    file.write_text(file.read_text().replace("halland", "skane"))
+
+    with pytest.raises(UsageError, match="does not name halland"):
+        operations.train_alone(home, str(file), on_news=lambda _: None)
+
+
+def test_pretrained_weights_of_another_model_are_a_fault_of_that_file(tmp_path: Path) -> None:
+    datasets.synthesise("siim_isic", tmp_path / "isic", rows=60)
+    weights = tmp_path / "w.safetensors"
+    save_file({"conv_stem.weight": np.zeros((2, 2), np.float32)}, weights)
+    home = Home(tmp_path / "h")
+    operations.create(home, "halland")
+    with home.settings.open("a") as settings:
+        settings.write(
+            f'\n[data.siim_isic_128]\npath = "{tmp_path / "isic"}"\npublic = true\n'
+            f'[weights]\nresnet18 = "{weights}"\n'
+        )
+    file = study(tmp_path, 1)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    changed = file.read_text().replace("breast_cancer", "siim_isic_128")
+    changed = changed.replace('"logistic"', f'"resnet18"\npretrained = "{digest}"')
+    file.write_text(changed + '[parameters]\nnorm = "frozen"\n')
+
+    code, told, _ = told_by_the_command(home, file)
+
+    assert (code, told["error"]) == (6, "DataError")
+    assert "The file holds no resnet18." in told["message"]
 
 
 def test_data_that_are_not_offered_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from fedtui.cli._shared import HomeOption, JsonOption, RunArgument, home_of, nam
 @named
 def export(
     run_id: RunArgument = "",
-    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="A new file.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="A new file; required.")
+    ] = None,
     object_: Annotated[
         str,
         typer.Option(
@@ -39,7 +41,8 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(help="A file of 'fedtui models export'.")],
     study: Annotated[
-        str, typer.Option("--study", metavar="FILE|ID", help="The study that it must be of.")
+        str,
+        typer.Option("--study", metavar="FILE|ID", help="The study that it must be of; required."),
     ] = "",
     home: HomeOption = None,
     json_: JsonOption = False,
@@ -54,7 +57,7 @@ def import_(
         )
     where = home_of(home)
     agreed = operations.study_named(where, study)
-    say(f"{file.name}: signature, study and network hold; judging it on this site's patients.")
+    say(f"{file.name}: checking its signature, study and network, then judging it here.")
     found = operations.import_model(where, file, agreed)
     if json_:
         print_json({"schema": 1, **events.to_fields(found)})

@@ -26,7 +26,12 @@ def _make(argument: typer.core.TyperArgument, *, help: str | None = None, **othe
     argument.help = help
 
 
+def _write_no_arguments(*_: Any) -> None:
+    """Instead of click's own section of them, new in 8.5 too: typer writes one."""
+
+
 typer.core.TyperArgument.__init__ = _make  # type: ignore[assignment, method-assign]
+typer.core.TyperCommand.format_arguments = _write_no_arguments  # type: ignore[assignment, method-assign]
 
 # The commands by what an operator is about to do, in the order in which it is met.
 _TASKS = {

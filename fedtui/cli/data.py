@@ -190,7 +190,7 @@ def stats(
 def synth(
     kind: Annotated[str, typer.Argument(help="mimic_iv, siim_isic or clinical.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder.")],
-    rows: Annotated[int, typer.Option(min=1, help="Stays, images or patients.")] = 1000,
+    rows: Annotated[int, typer.Option(min=50, help="Stays, images or patients.")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     json_: JsonOption = False,
 ) -> None:

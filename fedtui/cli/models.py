@@ -17,15 +17,25 @@ from fedtui.cli._shared import JsonOption, app, group, named, print_json, say
 if TYPE_CHECKING:
     from fedtui.study import Study
 
-models = group("What each model costs on this machine.", invoke_without_command=True)
+_HELP = """What each model costs on this machine: measured here, on made-up data.
+
+Each is compiled and takes some steps in a process of its own: seconds for a table, minutes for
+large networks of images. A round is one pass over --examples, or what --study has for one, without
+the noise of its privacy. Named at the end is, for each kind of data, the largest that fits: of the
+models whose round stays within --minutes and whose memory the device has, the one with most
+parameters. Whether the larger one is also the better one, only data can tell.
+"""
+
+models = group(_HELP, invoke_without_command=True)
 app.add_typer(models, name="models")
 models.command("export")(export)
 models.command("import")(import_)
 
 _SECONDS = 600.0  # EfficientNet-B2 compiles in one or two minutes on two slow cores
-_RULE = "most parameters, of those whose round fits the time and whose memory the device"
+_RULE = "most parameters, of those whose round fits the time and whose memory the device has"
+_LESS = "Free memory or processors, or choose other models with --only."
 _COLUMNS = ("parameters", "batch", "compile", "step", "memory", "a round")
-_WIDTHS = (11, 6, 9, 9, 8, 9)
+_WIDTHS = (11, 6, 8, 10, 8, 9)
 
 
 @models.callback()
@@ -49,15 +59,13 @@ def probe(
     minutes: Annotated[float, typer.Option(min=0.01, help="What a round may take.")] = 10.0,
     json_: JsonOption = False,
 ) -> None:
-    """Measure what a round of each model would take here, on made-up data.
+    """Measure what a round of each model would take here."""
+    from fedtui.errors import UsageError
 
-    Each is compiled and takes some steps in a process of its own: seconds for a table, minutes for
-    large networks of images. Named at the end is, for each kind of data, the largest that fits: of
-    the models whose round stays within --minutes and whose memory the device has, the one with
-    most parameters. Whether the larger one is also the better one, only data can tell.
-    """
     if context.invoked_subcommand is not None:
         return
+    if only and study is not None:
+        raise UsageError("A study has one model.", remedy="Give --only or --study, not both.")
     kinds = _chosen(only, study)
     sizes = {"examples": examples, "side": side, "hours": hours, "features": features}
     words = [f"--{name}={value}" for name, value in (sizes | {"batch": batch}).items()]
@@ -81,11 +89,11 @@ def probe(
         document = {"schema": 1, "models": found, "recommended": advice, "rule": _RULE}
         print_json(document | {"interrupted": interrupted})
     else:
-        _print_advice(found, advice, minutes)
+        _print_advice(found, advice, minutes, study=study is not None)
     if interrupted:
         raise typer.Exit(130)
-    if any("failed" in cost for cost in found):
-        raise typer.Exit(8)
+    if failed := [cost["failed"] for cost in found if "failed" in cost]:
+        raise typer.Exit(int(failed[0]["exit_code"]))
 
 
 def _chosen(only: Sequence[str] | None, study: Path | None) -> list[tuple[str, str]]:
@@ -154,17 +162,26 @@ def _asked(*words: str) -> Any:
             env=processes.for_training(os.environ),
             check=False,
         )
-        answer = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError) as error:
-        late = isinstance(error, subprocess.TimeoutExpired)
-        how = f"gave no answer in {_SECONDS:.0f} s" if late else "ended without an answer"
+    except subprocess.TimeoutExpired as error:
         raise ResourceError(
-            f"{what} {how} on this machine.",
-            remedy="Free memory or processors, or choose other models with --only.",
+            f"{what} gave no answer in {_SECONDS:.0f} s on this machine.", remedy=_LESS
         ) from error
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise ResourceError(
+            f"{what} ended without an answer: {_last_words(done)}.", remedy=_LESS
+        ) from None
     if "error" in answer:
         raise errors.from_json(answer)
     return answer
+
+
+def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
+    """Why a probe ended, as far as that is known: of a model of one's own, its mistake."""
+    if done.returncode < 0:
+        return f"signal {-done.returncode} ended it"
+    return (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:200].rstrip(".")
 
 
 def _largest(found: list[dict[str, Any]], gives: str, seconds: float) -> str | None:
@@ -204,11 +221,12 @@ def _print_row(found: list[dict[str, Any]]) -> None:
 
 
 def _print_advice(
-    found: list[dict[str, Any]], advice: dict[str, str | None], minutes: float
+    found: list[dict[str, Any]], advice: dict[str, str | None], minutes: float, *, study: bool
 ) -> None:
     known = [cost for cost in found if "failed" not in cost]
     if known:
-        typer.echo(f"On {known[0]['device']}; a round is one pass over {known[0]['examples']:,}.")
+        round_ = "the study's, without its privacy," if study else "one pass"
+        typer.echo(f"On {known[0]['device']}; a round is {round_} over {known[0]['examples']:,}.")
     for gives, model in advice.items():
         if model is None:
             typer.echo(f"{gives}: none finishes a round within {minutes:g} min in this memory")

@@ -14,7 +14,11 @@ def train(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Train a study's model here alone, with the same budget; nothing is sent."""
+    """Train a study's model here alone, with the same budget; nothing is sent.
+
+    So nothing is noised either, whatever the study's privacy says. Patients' data are read once
+    this site's approver signed the study, which 'audit access' then lists.
+    """
     from fedtui import events, operations
 
     shown = (operations.study_named(home_of(home), study).metric, "loss")

@@ -1,8 +1,9 @@
 """This site's own model, without any other: a child process of ``fedtui train``.
 
-It reads one JSON order on stdin and writes JSON lines: any number of ``progress``, ``split`` and
-``round``, then one ``done`` or ``failed``. Nothing of it is sent anywhere. Every round is kept as
-it ends, and in its middle, so that one that is interrupted goes on where it was.
+It reads one JSON order on stdin and writes JSON lines: ``access`` where patients' data are read,
+any number of ``progress``, ``split`` and ``round``, then one ``done`` or ``failed``. Nothing of it
+is sent anywhere. Every round is kept as it ends, and in its middle, so that one that is interrupted
+goes on where it was.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors.numpy import save
@@ -19,11 +20,13 @@ import datasets
 import models
 from datasets import Dataset
 from fedtui import study as studies
+from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, ResourceError, storage
-from fedtui.flower import fitting, kept, vectors, work
+from fedtui.flower import access, fitting, kept, vectors, work
 from fedtui.flower.brought import pretrained, stream_of
 from fedtui.flower.telling import known, traced, translated
 from fedtui.study import Study
+from models import ModelError
 
 Scale = tuple[Any, ...] | None
 
@@ -34,7 +37,8 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
     Args:
         order: ``study``, its canonical text; ``source`` (path, part, excluded); ``site``, its
             name; ``folder``, where rounds are kept; ``weights``, a pretrained model's file, or
-            None.
+            None; ``audit``, the folder for the list of whose data were read, and ``secret``, the
+            file of the site's own, under which it has its name, or both None.
         say: Called with what to tell meanwhile.
     """
     from models import _engine
@@ -47,6 +51,8 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         for key in ("path", "excluded")
     }
     data = datasets.load(study.data, part=order["source"]["part"], seed=study.seed, **places)
+    if order["audit"]:
+        say(access=access.keep(data, Path(order["audit"]), Path(order["secret"]).read_bytes()))
     fitting.check_metric(study, len(data.classes))
     engine = _engine.Engine(
         model=study.model,
@@ -61,7 +67,7 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
     about = {"study": order["study"], "code": studies.numeric_code(), "cohort": data.cohort_hash}
     reached, vector, own = kept.newest(folder, "alone", about) or (
         0,
-        engine.initial(pretrained(study, order["weights"])),
+        _first(engine, study, order["weights"]),
         None,
     )
 
@@ -103,6 +109,18 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         "file": str(_file(folder, study.rounds)),
         "sha256": vectors.hash_of(vector),
     }
+
+
+def _first(engine: Any, study: Study, weights: str | None) -> vectors.Vector:
+    """What the study begins with.
+
+    Raises:
+        OperatorDataError: the file of pretrained weights is not what it should be.
+    """
+    try:
+        return cast("vectors.Vector", engine.initial(pretrained(study, weights)))
+    except ModelError as error:
+        raise OperatorDataError(str(error), remedy=error.remedy) from error
 
 
 def own_scale(data: Dataset, study: Study) -> Scale:

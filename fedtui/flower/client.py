@@ -148,6 +148,7 @@ class SiteClient(NumPyClient):
             "question": question,
             "cohorts": str(self._cohorts),
             "answered": 0,
+            "counted": self._ledger.counted(task.key.run) if task.study.privacy else None,
             "weights": _path(self._site.weights.get(task.study.model)),
             "fingerprint": task.fingerprint,
             "audit": _path(self._audit) if source.path is not None else None,
@@ -223,7 +224,6 @@ class SiteClient(NumPyClient):
         Completes ``order``: an answer over other data than were paid for is refused there.
         """
         task = self._assignment
-        order["counted"] = self._ledger.counted(task.key.run)
         promise = self._ordered({**order, "do": "promise"})
         order["paid"] = promise["question"]
         order["answered"] = self._ledger.admit(

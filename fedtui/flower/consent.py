@@ -12,7 +12,7 @@ from typing import Any
 
 from flwr.app import Message
 
-from fedtui import agreement, events, keys, register, site
+from fedtui import accesses, agreement, events, keys, register, site
 from fedtui.errors import NetworkError, OperatorError, TrustError, from_json
 from fedtui.flower.assignment import Assignment
 from fedtui.flower.link import Link, RevokedError
@@ -142,22 +142,16 @@ class Consent:
             return
         self._accessed.add((run, action, read["cohort"]))
         here = site.load(self._home)
-        signed = self._signed(fingerprint)
         self._journal.append(
-            events.AccessLogged(
+            accesses.of(
+                self._journal,
+                study,
+                fingerprint,
+                read,
                 run=run,
                 action=action,
-                study=study.id,
-                fingerprint=fingerprint,
-                data=study.data,
                 unit=self._name,
-                person=signed.person if signed else "",
-                uid=signed.uid if signed else None,
-                user=signed.user if signed else "",
-                purpose=study.purpose,
-                legal_basis=study.legal_basis,
-                cohort=read["cohort"],
-                patients=shown(int(read["patients"]), minimum=here.limits.minimum_cell),
+                minimum=here.limits.minimum_cell,
             )
         )
 
@@ -223,22 +217,7 @@ class Consent:
     def _ask(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._link.post("/fedtui/studies", self._words(body))
 
-    def _signed(self, fingerprint: str) -> events.DecisionSigned | None:
-        found = [
-            record.event
-            for record in self._journal.own(("DecisionSigned",))
-            if isinstance(record.event, events.DecisionSigned)
-            and record.event.fingerprint == fingerprint
-            and record.event.word == "approve"
-        ]
-        return found[-1] if found else None
-
     def _refuse(self, cause: str) -> None:
         if cause not in self._told:
             self._told.add(cause)
             self._journal.append(events.DocumentRefused(cause=cause))
-
-
-def shown(patients: int, *, minimum: int) -> int | None:
-    """A count as the journal may hold it: None below the minimum cell."""
-    return patients if patients >= minimum else None

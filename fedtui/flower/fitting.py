@@ -35,8 +35,8 @@ def check(study: Study) -> None:
             remedy=f"Choose one of {', '.join(datasets.names())}.",
         )
     try:
-        models.configure(models.load(study.model).Config, study.parameters)
-        models.configure(models.Training, study.training)
+        config = models.configure(models.load(study.model).Config, study.parameters)
+        training = models.configure(models.Training, study.training)
         if study.privacy:
             models.configure(models.Privacy, study.privacy)
         rules.rule(study.strategy, study.aggregation)
@@ -49,27 +49,54 @@ def check(study: Study) -> None:
     if why := models.unfit(study.model, study.data, given := datasets.gives(study.data)):
         fitting = [name for name in models.names() if not models.unfit(name, study.data, given)]
         raise UsageError(f"{why}.", remedy=f"Choose one of {', '.join(fitting)}.")
+    try:
+        models.require_together(
+            study.model,
+            config,
+            training,
+            private=bool(study.privacy),
+            gives=given,
+            classes=datasets.classes(study.data),
+            pretrained=bool(study.pretrained),
+        )
+    except models.ModelError as error:
+        raise UsageError(f"The study's {error}.", remedy=error.remedy) from error
+    if getattr(config, "norm", "") == "frozen" and not study.pretrained:
+        raise UsageError(
+            "The study's norm is frozen, which keeps the statistics of pretrained weights, and it "
+            "names no such weights.",
+            remedy="Name them with pretrained, or set norm to group or local.",
+        )
     if study.strategy == "fedprox" and not study.training.get("proximal"):
         raise UsageError(
             "The study's strategy is fedprox, and its training has no proximal term.",
             remedy="Add proximal under [training], 0.01 for example, or choose fedavg.",
         )
     if study.strategy == "trimmed_mean":
-        _check_trim(study.aggregation.get("trim", rules.TRIM), len(study.sites))
+        trains = len(study.sites)
+        fewest = study.quorum.needed(trains, of=trains)
+        _check_trim(study.aggregation.get("trim", rules.TRIM), fewest)
     check_metric(study, datasets.classes(study.data))
 
 
-def _check_trim(trim: float, sites: int) -> None:
-    """Refuse a trimmed mean that is a plain one: any site could move it as far as it likes."""
-    if rules.trimmed(trim, sites):
+def _check_trim(trim: float, fewest: int) -> None:
+    """Refuse a trimmed mean that is a plain one: any site could move it as far as it likes.
+
+    Args:
+        fewest: Sites that a round goes on with.
+    """
+    if rules.trimmed(trim, fewest):
         return
-    least = math.ceil(100 / sites) / 100  # leaves out one
+    least = math.ceil(100 / fewest) / 100  # leaves out one
     remedy = f"Set trim under [aggregation] to at least {least:g}, or choose median."
-    if sites < 3:
-        remedy = "Choose fedavg: of fewer than three sites nobody can tell which is astray."
+    if fewest < 3:
+        remedy = (
+            "Choose fedavg, or more sites in [quorum]: of fewer than three nobody can tell which "
+            "is astray."
+        )
     raise UsageError(
-        f"The study's strategy is trimmed_mean, and a trim of {trim:g} leaves out none of its "
-        f"{sites} sites.",
+        f"The study's strategy is trimmed_mean, and a trim of {trim:g} leaves out none of the "
+        f"{fewest} sites that a round may have.",
         remedy=remedy,
     )
 

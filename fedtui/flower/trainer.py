@@ -180,10 +180,13 @@ class Trainer:
         """
         training = models.configure(models.Training, study.training)
         examples = len(self.cohorts.load(study, order["source"]).train)
+        epoch = math.ceil(examples / training.batch)
+        if engine.plan is not None:  # which knows the number of rows as far as it is told
+            epoch = engine.plan.steps // training.epochs
 
         def report(step: int, steps: int, loss: float) -> None:
             crash.point("trainer.training", round)
-            seen = _seen(step, examples, training.batch)
+            seen = _seen(step, epoch, examples, training.batch)
             told = {"step": step, "steps": steps, "loss": known(loss), "examples": seen}
             _say(out, progress=told)
 
@@ -279,14 +282,16 @@ class Trainer:
 
     def _engine_for(self, study: Study, order: dict[str, Any], normalisation: Any) -> Any:
         shape = normalisation if normalisation is None else [v.tolist() for v in normalisation]
-        counted = order.get("counted")
+        data, counted = self.cohorts.load(study, order["source"]), None
+        if study.privacy:  # as many as would be told now, where the run has not spent yet
+            counted = order.get("counted") or rounded(len(data.train))
         key = json.dumps([order["study"], brought.data_key(study, order["source"]), shape, counted])
         if self._engine[0] != key:
             engine = self._engines.Engine(
                 model=study.model,
                 config=study.parameters,
                 training=models.configure(models.Training, study.training),
-                data=self.cohorts.load(study, order["source"]),
+                data=data,
                 seed=study.seed,
                 normalisation=normalisation,
                 privacy=models.configure(models.Privacy, study.privacy) if study.privacy else None,
@@ -301,12 +306,15 @@ class Trainer:
         return self._account.question(order, engine, data, brought.local(order, engine.local.size))
 
 
-def _seen(steps: int, examples: int, batch: int) -> int:
+def _seen(steps: int, epoch: int, examples: int, batch: int) -> int:
     """How many examples were in so many steps; of Poisson samples, as many as are expected.
 
     The coordinator reads it, so an epoch counts as many as a site tells that it has.
+
+    Args:
+        epoch: Steps of one.
     """
-    epochs, left = divmod(steps, math.ceil(examples / batch))
+    epochs, left = divmod(steps, epoch)
     return epochs * rounded(examples) + min(left * batch, rounded(examples))
 
 

@@ -7,8 +7,8 @@ from fedtui.errors import UsageError
 _FOLDER = Path(__file__).parent
 # In the order in which an operator meets them.
 TOPICS = (
-    "first", "check", "firewall", "data", "study", "run", "validate", "privacy", "service",
-    "faults", "exit-codes",
+    "first", "check", "firewall", "data", "study", "settings", "run", "validate", "privacy",
+    "service", "faults", "exit-codes",
 )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def examine_data(home: Home, data: str, agreed: Study | None = None) -> dict[str
             "part": source.part,
             "excluded": str(source.excluded) if source.excluded else None,
         },
-        "secret": str(_secret(home)),
+        "secret": str(secret_of(home)),
         "study": None if agreed is None else study.canonical(agreed).decode(),
     }
     told = _asked(home, order)
@@ -104,7 +104,7 @@ def _asked(home: Home, order: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _secret(home: Home) -> Path:
+def secret_of(home: Home) -> Path:
     """The site's own secret, under which cohorts have their names; made where there is none."""
     from fedtui import keys
 

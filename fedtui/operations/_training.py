@@ -1,4 +1,8 @@
-"""This site's own model: the study's model and budget, without the others and without sending."""
+"""This site's own model: the study's model and budget, without the others and without sending.
+
+Nothing leaves, so nobody else is asked; that patients' data are read needs this site's own approval
+all the same, and is written down.
+"""
 
 import json
 import os
@@ -7,12 +11,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fedtui import errors, events, processes, site, study
-from fedtui.errors import RunError, UsageError
+from fedtui import accesses, errors, events, processes, site, study
+from fedtui.errors import RunError, TrustError, UsageError
 from fedtui.journal import Journal
 from fedtui.operations._deciding import account
-from fedtui.operations._studies import study_named
-from fedtui.site import Home
+from fedtui.operations._examining import secret_of
+from fedtui.operations._studies import study_named, today
+from fedtui.site import Home, Site
+from fedtui.study import Study
 
 
 def train_alone(
@@ -30,7 +36,10 @@ def train_alone(
         rounds, resumed (how many were done before), metrics, file and sha256 of the model.
 
     Raises:
-        UsageError: this site offers no such data, there is no such study, or its parts do not fit.
+        UsageError: this site offers no such data, there is no such study, it does not name this
+            site, or its parts do not fit.
+        TrustError: the data here are not public, and nobody of this site has approved the study, or
+            it expired.
         DataError: the data, or what the study begins with, cannot be used.
         ResourceError: the disk is full, or a file cannot be used.
         RunError: training diverged, or came to no end.
@@ -42,7 +51,13 @@ def train_alone(
             f"This site offers no data set '{agreed.data}'.",
             remedy=f"Add [data.{agreed.data}] to {home.settings}.",
         )
+    if own.name not in agreed.sites:
+        raise UsageError(
+            f"Study {agreed.id} does not name {own.name}.", remedy="Add it under the study's sites."
+        )
     fingerprint = study.fingerprint(agreed)
+    if not source.unrestricted:
+        _require_approval(home, own, agreed, fingerprint)
     weights = own.weights.get(agreed.model)
     order = {
         "study": study.canonical(agreed).decode(),
@@ -55,12 +70,33 @@ def train_alone(
         "folder": str(home.path / "alone" / f"{agreed.id}-{fingerprint[:12]}"),
         "weights": str(weights) if weights else None,
         "cache": str(home.path / "cache" / "compiled"),
+        "audit": str(home.audit) if source.path else None,
+        "secret": str(secret_of(home)) if source.path else None,
     }
-    done = _carried_out(home, order, on_news)
+
+    def tell(news: dict[str, Any]) -> None:
+        if "access" not in news:
+            on_news(news)
+            return
+        _append(
+            home,
+            lambda book: accesses.of(
+                book,
+                agreed,
+                fingerprint,
+                news["access"],
+                run="",
+                action="training alone",
+                unit=own.name,
+                minimum=own.limits.minimum_cell,
+            ),
+        )
+
+    done = _carried_out(home, order, tell)
     uid, user = account()
-    book = Journal(home.journal, source="operator")
-    book.append(
-        events.TrainedAlone(
+    _append(
+        home,
+        lambda _: events.TrainedAlone(
             study=agreed.id,
             fingerprint=fingerprint,
             purpose=agreed.purpose,
@@ -70,10 +106,40 @@ def train_alone(
             sha256=done["sha256"],
             uid=uid,
             user=user,
-        )
+        ),
     )
-    book.close()
     return done
+
+
+def _require_approval(home: Home, own: Site, agreed: Study, fingerprint: str) -> None:
+    from fedtui import agreement, keys
+    from fedtui.register import Register
+
+    if not agreed.approvers:
+        raise TrustError(
+            f"Study {agreed.id} names no approvers, and {agreed.data} here is not public.",
+            remedy=f"Name a person for {own.name} under [approvers]; or, if everybody may see the "
+            f"data, write public = true under [data.{agreed.data}] in site.toml.",
+        )
+    register = Register(home.studies)
+    register.own(own.name, keys.load_private(home.keys / "node.key").public_key())
+    ours = register.standings(agreed, fingerprint)[own.name]
+    agreement.require(
+        agreed,
+        {own.name: ours},
+        today=today(),
+        starting=True,
+        site=own.name,
+        proposed=any(entry.fingerprint == fingerprint for entry in register.entries()),
+    )
+
+
+def _append(home: Home, made: Callable[[Journal], events.Event]) -> None:
+    book = Journal(home.journal, source="operator")
+    try:
+        book.append(made(book))
+    finally:
+        book.close()
 
 
 def _carried_out(
