@@ -90,7 +90,11 @@ class Source(Protocol):
     CLASSES: int | None
 
     def read(self, *, path: Path | None, part: str, seed: int) -> Dataset:
-        """The part, split; ``part`` is one of PARTS, ``path`` is there if NEEDS_PATH."""
+        """The part, split; ``part`` is one of PARTS, ``path`` is there if NEEDS_PATH.
+
+        Raises:
+            DataError: the files cannot be read, or are not what they should be.
+        """
         ...
 
 
@@ -104,6 +108,9 @@ def parts(name: str, path: Path | None = None) -> tuple[str, ...]:
     """What a site can hold of ``name``; the first is everything.
 
     With ``path``, also the sites that the files there name.
+
+    Raises:
+        DataError: there is no such data set, or its files cannot be read.
     """
     source = _source(name)
     own = getattr(source, "named_parts", None)
@@ -111,17 +118,29 @@ def parts(name: str, path: Path | None = None) -> tuple[str, ...]:
 
 
 def needs_path(name: str) -> bool:
-    """Whether a site must say where its files of ``name`` lie."""
+    """Whether a site must say where its files of ``name`` lie.
+
+    Raises:
+        DataError: there is no such data set.
+    """
     return _source(name).NEEDS_PATH
 
 
 def gives(name: str) -> tuple[str, ...]:
-    """What a model must be able to eat, of which a site's files choose: no file is read."""
+    """What a model must be able to eat, of which a site's files choose: no file is read.
+
+    Raises:
+        DataError: there is no such data set.
+    """
     return _source(name).GIVES
 
 
 def classes(name: str) -> int | None:
-    """How many classes ``name`` has; None where only a site's files say it."""
+    """How many classes ``name`` has; None where only a site's files say it.
+
+    Raises:
+        DataError: there is no such data set.
+    """
     return _source(name).CLASSES
 
 

@@ -104,6 +104,10 @@ class Split:
         y: int32 [examples], the index of the class.
         groups: int64 [examples], the patient; equal numbers mean one and the same.
         pictures: One image for each example, where the set has any; ``x`` is its table then.
+
+    Raises:
+        ValueError: the arrays are not of as many examples, or ``x`` is not finite, or not 0 where
+            not measured.
     """
 
     x: NDArray[np.float32]
@@ -136,6 +140,10 @@ class Dataset:
             float32 [batch, hours, features], 'images' uint8 [batch, height, width, 3] with a table.
         identified: Whether ``groups`` are made of patients' ids, so that one can be left out.
         excluded: What the site's lists of patients who opted out did; None without a list.
+
+    Raises:
+        DataError: there is no training example.
+        ValueError: a patient is in two splits.
     """
 
     name: str

@@ -97,6 +97,22 @@ def test_nobody_worse_off_is_said_with_how_many_are_better_beyond_chance() -> No
     )
 
 
+def test_a_private_joint_model_against_own_ones_without_noise_is_said_to_be_so() -> None:
+    started = events.ValidationStarted(run=RUN, attempt=1, sites=("halland",))
+    cells = validated("halland", -0.06, -0.11, -0.01)
+    spent = events.AnswerReceived(
+        run=RUN, round=1, phase="train", site="halland", examples=90, metrics={"epsilon": 1.0},
+        seconds={},
+    )  # fmt: skip
+
+    plain, private = (compare(RUN, [*e, started, *cells, *ended()]) for e in ([], [spent]))
+
+    assert plain is not None
+    assert private is not None
+    assert text.PRIVATE not in " ".join(" ".join(text.comparison(plain)).split())
+    assert text.PRIVATE in " ".join(" ".join(text.comparison(private)).split())
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high", "verdict"),
     [

@@ -108,6 +108,7 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
         "run": found.run,
         "attempt": found.attempt,
         "outcome": found.outcome,
+        "private": found.private,
         "sentence": found.sentence,
         "metric": found.metric,
         "own": [{**asdict(row), "verdict": row.verdict} for row in found.own],

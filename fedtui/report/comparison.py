@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fedtui.events import Event, ModelValidated, ValidationEnded, ValidationStarted
+from fedtui.events import (
+    AnswerReceived,
+    Event,
+    ModelValidated,
+    PrivacySpent,
+    ValidationEnded,
+    ValidationStarted,
+)
 
 FEDERATED, TUNED = "federated", "fine-tuned"
 Verdict = Literal["worse", "no clear difference", "better", "unknown"]
@@ -71,6 +78,7 @@ class Comparison:
         pooled_sites: Whose patients are in it.
         cells: Every cell of the matrix: what was told, by model and site.
         outcome: Of the validation; empty while it is under way.
+        private: Whether the joint model was trained under record-level privacy.
     """
 
     run: str
@@ -85,6 +93,7 @@ class Comparison:
     withheld: dict[str, str] = field(default_factory=dict)
     outcome: str = ""
     cause: str = ""
+    private: bool = False
 
     @property
     def sentence(self) -> str:
@@ -129,7 +138,9 @@ def compare(run: str, events: Iterable[Event]) -> Comparison | None:
     started: ValidationStarted | None = None
     ended: ValidationEnded | None = None
     cells: dict[tuple[str, str], ModelValidated] = {}
+    private = False
     for event in events:
+        private = private or _spends(run, event)
         if isinstance(event, ValidationStarted) and event.run == run:
             started, ended, cells = event, None, {}
         elif started is None or getattr(event, "attempt", None) != started.attempt:
@@ -160,7 +171,15 @@ def compare(run: str, events: Iterable[Event]) -> Comparison | None:
         withheld=ended.withheld if ended else {},
         outcome=ended.outcome if ended else "",
         cause=ended.cause if ended else "",
+        private=private,
     )
+
+
+def _spends(run: str, event: Event) -> bool:
+    """As a site notes it, or as the coordinator is told."""
+    if isinstance(event, AnswerReceived):
+        return event.run == run and "epsilon" in event.metrics
+    return isinstance(event, PrivacySpent) and event.run == run
 
 
 def _row(

@@ -82,6 +82,7 @@ def _own(found: Comparison) -> list[str]:
         f"<p>{_t(name)} of the federated model less that of the site's own model, trained on its "
         "own data alone from the same start with the same budget, on the same patients. Above 0 "
         "the federated model is better. Intervals hold 95 %.</p>",
+        *([f"<p>{_t(text.PRIVATE)}</p>"] if found.private else []),
         charts.forest(
             [(row.site, row.difference) for row in found.own],
             title=f"Paired difference in {name} by site, federated less own model",

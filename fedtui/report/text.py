@@ -22,6 +22,10 @@ _NAMES = {
 NONE = "--"
 _WIDTH = 80  # columns of the smallest terminal that a screen is made for
 _MOST_ROUNDS = 20  # the last ones; the page has all
+PRIVATE = (
+    "The joint model was trained under record-level privacy, whose noise costs it some of its "
+    "quality; the own models, of which nothing is sent, were not."
+)
 PREVALENCE = "holds differences in prevalence between the sites: not what a patient at one meets"
 
 
@@ -57,6 +61,8 @@ def comparison(found: Comparison) -> list[str]:
     lines += _table(
         ("site", "n", "joint", "own", "joint less own", ""), [_own(row) for row in found.own]
     )
+    if found.private:
+        lines += _wrapped(PRIVATE, indent=1)
     for row in found.own:
         if row.verdict == "unknown":
             lines += _wrapped(f"{row.site}: {row.why}", indent=1)
