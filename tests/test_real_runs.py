@@ -147,8 +147,11 @@ def alone(tmp_path: Path, data: str, path: Path, part: str, terms: str) -> Alone
     operations.create(home, SITE, sources={data: {"path": str(path), "part": part}})
     file.write_text(
         f'id = "OWN"\npurpose = "a test"\nsites = ["{SITE}"]\ndata = "{data}"\n'
-        f'normalisation = "federated"\nmetric = "auroc"\n{terms}'
+        f'normalisation = "federated"\nmetric = "auroc"\n{terms}[approvers]\n{SITE} = "dr s"\n'
     )
+    operations.propose_study(home, studies.load(file))
+    operations.create_person(home, "dr s", "correct horse battery")
+    operations.approve_study(home, "OWN", person="dr s", passphrase="correct horse battery")
     done = subprocess.run(
         [FEDTUI, "train", str(file), "--home", str(home.path), "--json"],
         capture_output=True, text=True, env=os.environ | {"LC_ALL": "C.UTF-8"},

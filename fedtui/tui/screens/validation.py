@@ -98,7 +98,8 @@ def _answer(found: "Comparison") -> str:
     """Nothing is said of a site before it has answered."""
     waiting = [row.site for row in found.own if row.verdict == "unknown"]
     if found.outcome or not waiting:
-        return found.sentence
+        noised = " Only the joint model bears privacy's noise." if found.private else ""
+        return found.sentence + noised
     told = len(found.own) - len(waiting)
     return (
         f"Under way: {told} of {len(found.own)} sites have answered; {', '.join(waiting)} not yet."
