@@ -278,6 +278,8 @@ def test_patients_data_are_read_once_this_site_approved_and_that_is_written_down
     assert "sahlgrenska" not in unapproved  # to which nothing goes
     assert Path(done["file"]).exists()
     assert (read["action"], read["person"], read["run"]) == ("training alone", "dr h", "")
+    ((_, told),) = records(home, events.AccessLogged)
+    assert told.sentence.startswith(f"training alone: clinical of {read['patients']} patients at")
     listed = json.loads(Path(read["list"]).read_text())
     assert len(listed["patients"]) == read["patients"] > 100
     assert "withdrew" in refusal()

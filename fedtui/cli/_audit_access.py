@@ -16,7 +16,7 @@ def access(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Every access of a run to patients' data: when, who approved, why, which cohort."""
+    """Every access to patients' data here: when, who approved, why, which cohort."""
     from fedtui import operations
 
     place = home_of(home)
@@ -29,7 +29,8 @@ def access(
         patients = "--" if entry["patients"] is None else str(entry["patients"])
         who = entry["person"] or "public data"
         typer.echo(
-            f"{entry['time'][:19]}  {entry['run']}, {entry['action']}: {patients} patients, {who}"
+            f"{entry['time'][:19]}  {entry['run'] or entry['study']}, {entry['action']}: "
+            f"{patients} patients, {who}"
             f", {entry['legal_basis'] or 'no legal basis given'}"
         )
         typer.echo(f"  {entry['data']}, cohort {entry['cohort'][:16]}, list {entry['list']}")

@@ -83,12 +83,13 @@ class DecisionSigned(Event):
 
 @event
 class AccessLogged(Event):
-    """A run read this site's patients' data; who they are lies in a file of this site.
+    """This site's patients' data were read; who they are lies in a file of this site.
 
     Swedish patient-data law (HSLF-FS 2016:40, chapter 4) wants of each access: what was done, the
     care unit, the time, the user and the patients.
 
     Attributes:
+        run: Empty for what the site did alone.
         action: What for: 'training' (with its preparation and evaluation), 'validation' or another.
         person: Who approved the study here, with ``uid`` and ``user`` of the account; empty and
             None for data that the site declared public.
@@ -114,8 +115,9 @@ class AccessLogged(Event):
     def sentence(self) -> str:
         count = "a few" if self.patients is None else str(self.patients)
         for_ = f", approved by {self.person}" if self.person else ", data declared public"
+        what = f"run {self.run}, {self.action}" if self.run else self.action
         return (
-            f"run {self.run}, {self.action}: {self.data} of {count} patients at {self.unit} read "
+            f"{what}: {self.data} of {count} patients at {self.unit} read "
             f"for study {self.study}{for_}; cohort {self.cohort[:12]}."
         )
 

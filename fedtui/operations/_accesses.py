@@ -13,7 +13,7 @@ _YEAR = 365.25 * 86400  # seconds
 
 
 def accesses(home: Home, run_id: str = "") -> list[dict[str, Any]]:
-    """Every access of a run to patients' data here, oldest first; ``list`` is a file, or 'gone'."""
+    """Every access to patients' data here, oldest first; ``list`` is a file, or 'gone'."""
     return [
         {
             "time": iso(moment),
