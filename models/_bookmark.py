@@ -56,7 +56,7 @@ class Bookmark:
         said = {"question": self._question, "facts": json.dumps(place.facts)}
         # OSError: the round does not need it, and the answer will have to find room as well.
         with contextlib.suppress(OSError):
-            _replace(self._path, save(place.arrays, said))
+            replace(self._path, save(place.arrays, said))
         now = time.monotonic()
         self._due = now + max(_EVERY, _SHARE * (now - began))
 
@@ -90,7 +90,12 @@ def question(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """The whole file, readable by this account only, or the one before.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # 0600
     try:
         with os.fdopen(number, "wb") as file:

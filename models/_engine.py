@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import models
 from datasets import Dataset
-from models import Manifest, ModelError, Privacy, Training, _demands, _pretrained
+from models import Manifest, ModelError, Privacy, Training, _demands, _pretrained, _traced
 from models._ahead import Ahead
 from models._batches import widest
 from models._bookmark import Bookmark, question
@@ -118,6 +118,10 @@ class Engine:
         """What record-level privacy costs here, and what of it each round spends."""
         return self._plan
 
+    def load_ahead(self) -> None:
+        """Begin to load the compiled step, where ``use_cache`` kept one, and do not wait for it."""
+        self._bench.program.load_ahead()
+
     def initial(self, pretrained: Path | None = None) -> Vector:
         """Parameters before the first round, float32 [parameters], from the study's seed alone.
 
@@ -127,7 +131,7 @@ class Engine:
         Raises:
             ModelError: the file's weights do not fit this model.
         """
-        vector = np.array(self._bench.program.initial(np.uint32(self._seed)))
+        vector = self._bench.program.initial(np.uint32(self._seed))
         if pretrained is None:
             return vector
         return _pretrained.load(
@@ -340,7 +344,8 @@ class Engine:
 
 
 def use_cache(folder: Path) -> None:
-    """Keep compiled functions in ``folder``, so that the next process need not compile them."""
+    """Keep what is traced and compiled in ``folder``, so that the next process need not do it."""
+    _traced.keep(folder)
     for key, value in {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0.0,

@@ -18,6 +18,7 @@ from models._descent import Course, Descent
 from models._network import Inputs, Leaves, exactly
 from models._noise import Guard
 from models._objective import Objective
+from models._traced import Traced
 
 BLOCK = 8192  # examples a call of ``predict`` at most, so that a large split's activations fit
 
@@ -45,6 +46,7 @@ class Program:
             serves any number of steps, or one compiled step each, so how they are grouped cannot
             change a bit.
         loop: The same as a loop to be traced by others, not compiled.
+        load_ahead: Begin to load what ``advance`` was last called with, in a thread of its own.
         vector: (State) to float32 [parameters]; ``own`` to float32 [local].
         predict: (float32 [parameters], float32 [local], x, at int32 [1, rows]) to the
             log-probabilities float32 [rows, classes] of the rows ``at``, computed in float32.
@@ -56,6 +58,7 @@ class Program:
     begin: Callable[..., State]
     advance: Callable[..., tuple[State, Array]]
     loop: Callable[..., tuple[State, Array]]
+    load_ahead: Callable[[], None]
     vector: Callable[[State], np.ndarray]
     own: Callable[[State], np.ndarray]
     predict: Callable[..., Array]
@@ -140,21 +143,22 @@ def program(
 
     def alone(
         state: State, losses: Array, x: Inputs, y: Array, order: Array, at: Array, place: Array,
-        course: Course, width: int,
+        course: Course, *, width: int,
     ) -> tuple[State, Array]:  # fmt: skip
         return step(state, losses, x, y, order[at, :width], at, place, course, True)
 
-    each = jax.jit(alone, static_argnums=8, donate_argnums=(0, 1))
+    each = Traced(alone, model, config, training, features, outputs, gives, pieces, guard)
 
     def by_step(
         state: State, x: Inputs, y: Array, order: Array, first: Any, end: Any, course: Course
     ) -> tuple[State, Array]:
-        losses = jnp.zeros(order.shape[0])
+        losses = jax.device_put(np.zeros(order.shape[0], np.float32))
         sizes = descent.widths(order.shape[1])
         filled = (np.asarray(order[int(first) : int(end)]) >= 0).sum(axis=1)
         for place, rows in enumerate(filled):
             at, width = np.int32(first + place), sizes[np.searchsorted(sizes, rows)]
-            state, losses = each(state, losses, x, y, order, at, np.int32(place), course, width)
+            given = state, losses, x, y, order, at, np.int32(place), course
+            state, losses = each(*given, width=width)
         return state, losses
 
     def begin(vector: Array, local: Array | None = None) -> State:
@@ -178,6 +182,7 @@ def program(
         begin=jax.jit(begin),
         advance=by_step if stepwise else jax.jit(loop, donate_argnums=0),
         loop=loop,
+        load_ahead=each.load_ahead if stepwise else lambda: None,
         vector=lambda state: joined(state.leaves[:count]),
         own=lambda state: joined(state.leaves[count:]),
         predict=jax.jit(predict),

@@ -87,6 +87,7 @@ class Trainer:
                 "bins": datasets.bins(data.train, scale).tolist(),
             }
         engine = self._engine_for(study, order, normalisation=None)
+        engine.load_ahead()
         sums = datasets.statistics(data.train)
         support = datasets.support(data.train)._asdict()
         digest = ""
