@@ -51,6 +51,7 @@ class Traced:
         self._step, self._depends = step, depends
         self._found: dict[Any, Compiled] = {}
         self._ahead: dict[Path, Future[Compiled]] = {}
+        self._known: set[Path] = set()  # loaded in this process, or being loaded
 
     def __call__(self, *arguments: Any, width: int) -> tuple[Any, Any]:
         """The first two arguments' trees with new arrays; those given are used up."""
@@ -69,7 +70,8 @@ class Traced:
         with contextlib.suppress(OSError):  # files may go at any time
             files = [*_folder.glob(f"{self._name}-*.traced")]
             last = max(files, key=lambda file: file.stat().st_mtime, default=None)
-            if last is not None and last not in self._ahead and (content := _read(last)):
+            if last is not None and last not in self._known and (content := _read(last)):
+                self._known.add(last)
                 self._ahead[last] = _loader().submit(_loaded, content)
 
     def _compiled(self, width: int, tree: Any, shapes: Any, moved: int) -> Compiled:
@@ -83,7 +85,10 @@ class Traced:
         file = None if _folder is None else _folder / name
         if file is not None and file in self._ahead:
             return self._ahead.pop(file).result()
-        content = None if file is None else _read(file)
+        content = None
+        if file is not None:
+            self._known.add(file)
+            content = _read(file)
         if content is None:
             given = [_aimed(shape, dtype) for shape, dtype in shapes]
             content = bytes(export.export(jax.jit(flat))(*given).serialize())

@@ -17,7 +17,7 @@ from fedtui.flower.ledger import Ledger
 from fedtui.flower.trainer import Trainer
 from fedtui.flower.work import Key
 from fedtui.journal import Journal
-from models import _device
+from models import _device, _engine
 from tests import federation as fed
 from tests.test_datasets_clinical import folder, rows, text
 
@@ -33,7 +33,9 @@ TERMS = {
 
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    return Trainer("halland", tmp_path_factory.mktemp("cache"), secret=SECRET)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_engine, "use_cache", lambda _: None)  # this process is also other tests'
+        return Trainer("halland", tmp_path_factory.mktemp("cache"), secret=SECRET)
 
 
 def order(path: Path, *, out: str = "", **changes: Any) -> dict[str, Any]:

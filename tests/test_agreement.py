@@ -1,86 +1,35 @@
 """What is signed about a study holds for that study, site and version, and for nothing else."""
 
 import dataclasses
-import json
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
-from hypothesis import strategies as st
 
-import datasets
 from fedtui import agreement, certificates, keys, persons, settings
 from fedtui import study as studies
-from fedtui.agreement import Decision, Document, Standing
+from fedtui.agreement import Decision
 from fedtui.errors import TrustError, UsageError
 from fedtui.register import Register
 from fedtui.site import Site
-from fedtui.study import Quorum, Study, Validation
+from fedtui.study import Quorum
+from tests.decisions import (
+    NODES,
+    NOW,
+    PEOPLE,
+    PUBLIC,
+    TODAY,
+    both,
+    decision,
+    refusal,
+    signed,
+    standing,
+    started,
+    study,
+)
 
-NOW, TODAY = "2026-11-23T10:00:00Z", date(2026, 11, 23)
-NODES = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("vgr", "halland")}
-PEOPLE = {name: Ed25519PrivateKey.generate() for name in ("Anna Ek", "Bo Berg")}
-PUBLIC = {name: (key.public_key(),) for name, key in NODES.items()}
-APPROVERS = {"vgr": "Anna Ek", "halland": "Bo Berg"}
 PASSPHRASE = "tolv sura citroner"
-
-
-def study(**changes: Any) -> Study:
-    terms: dict[str, Any] = {
-        "id": "SKIN-01",
-        "purpose": "Tell melanoma early.",
-        "sites": ("vgr", "halland"),
-        "data": "heart_disease",
-        "model": "logistic",
-        "rounds": 3,
-        "approvers": APPROVERS,
-    }
-    return Study(**{**terms, **changes})
-
-
-def decision(
-    agreed: Study, site: str, word: agreement.Word = "approve", **changes: Any
-) -> Decision:
-    person = changes.pop("person", APPROVERS[site])
-    key = persons.public_text(PEOPLE[person]) if person else ""
-    terms: dict[str, Any] = {
-        "word": word,
-        "study": agreed.id,
-        "fingerprint": studies.fingerprint(agreed),
-        "protocol": studies.PROTOCOL,
-        "code": studies.numeric_code(),
-        "site": site,
-        "person": person,
-        "key": key,
-        "serial": 1,
-        "time": NOW,
-        "nonce": "0" * 32,
-    }
-    return Decision(**{**terms, **changes})
-
-
-def signed(made: Decision, *, by: str = "", node: str = "") -> Document:
-    """The document of ``made``, signed by that person and vouched for by that site."""
-    person = PEOPLE[by or made.person]
-    signature = persons.sign(person, agreement.to_sign(made))
-    return agreement.read(agreement.decide(made, person=signature, key=NODES[node or made.site]))
-
-
-def refusal(document: Document, agreed: Study, site: str) -> str:
-    with pytest.raises(TrustError) as refused:
-        agreement.check(
-            document,
-            study=agreed,
-            fingerprint=studies.fingerprint(agreed),
-            site=site,
-            node_keys=PUBLIC[site],
-        )
-    assert refused.value.remedy
-    return str(refused.value)
 
 
 def test_an_approval_holds_for_its_study_and_site() -> None:
@@ -163,19 +112,6 @@ def test_a_person_signs_nothing_that_passes_for_another_text() -> None:
     assert not keys.head_is_signed(
         PUBLIC["halland"][0], signed(made).node, site="halland", at=1, head="0"
     )
-
-
-def standing(agreed: Study, *documents: Document) -> dict[str, Standing]:
-    return agreement.standings(agreed, studies.fingerprint(agreed), documents, PUBLIC)
-
-
-def started(agreed: Study, *documents: Document, **options: Any) -> None:
-    found = standing(agreed, *documents)
-    agreement.require(agreed, found, today=TODAY, **{"starting": True, **options})
-
-
-def both(agreed: Study) -> tuple[Document, Document]:
-    return signed(decision(agreed, "vgr")), signed(decision(agreed, "halland"))
 
 
 def test_a_run_starts_when_every_site_approved() -> None:
@@ -404,158 +340,3 @@ def test_a_short_passphrase_or_a_second_key_is_refused(tmp_path: Path) -> None:
 def test_no_site_keeps_its_lists_for_less_than_the_law_asks() -> None:
     with pytest.raises(UsageError, match="retention_years: the law asks for at least 5"):
         settings.parse('name = "vgr"\n[audit]\nretention_years = 4\n', Site, name="site.toml")
-
-
-# In words.
-
-
-def told(agreed: Study, coordinator: str) -> str:
-    text = agreement.text(agreement.Paper(study=agreed, today=TODAY, coordinator=coordinator))
-    assert max(map(len, text.splitlines())) <= 80
-    return " ".join(text.split())
-
-
-def test_with_two_sites_secure_aggregation_is_said_to_hide_nothing() -> None:
-    words = told(study(), "vgr")
-
-    assert "secure aggregation would hide nothing from the other site" in words
-    assert "the coordinator, run by vgr, itself a site" in words
-    assert "vgr sees what halland sends" in words
-    assert "exactly, this site's update: it subtracts its own part" in words
-
-
-def test_with_three_sites_and_a_coordinator_apart_the_table_is_another() -> None:
-    three = ("vgr", "halland", "skane")
-    agreed = study(sites=three, approvers={}, quorum=Quorum(minimum_sites=3))
-    words = told(agreed, "ai-se")
-
-    assert "the coordinator, ai-se, apart from the sites" in words
-    assert "the mean of the other 2 sites' updates; 2 that collude" in words
-    assert "would show the coordinator their sum only" in words
-    assert "hide nothing" not in words
-    assert "below three it would hide nothing" in told(
-        dataclasses.replace(agreed, quorum=Quorum(minimum_sites=2)), "ai-se"
-    )
-
-
-def test_whatever_says_an_epsilon_says_what_it_does_not_cover() -> None:
-    private = study(privacy={"epsilon": 3.0, "clip": 1.0})
-    paper = agreement.Paper(study=private, today=TODAY)
-
-    assert told(private, "vgr").count(agreement.UNCOVERED) >= 2
-    assert "a patient with several rows is covered less" in told(private, "vgr")
-    assert agreement.to_json(paper)["uncovered"] == agreement.UNCOVERED
-    assert "NO record-level privacy" in told(study(), "vgr")
-    assert "epsilon" not in told(study(), "vgr").lower()
-
-
-def test_a_loss_is_said_to_leave_while_training_unless_noise_would_have_to_cover_it() -> None:
-    plain, private = (
-        next(
-            item.what
-            for item in agreement.leaving(agreed, features=None, parameters=None)
-            if item.when == "each second"
-        )
-        for agreed in (study(), study(privacy={"epsilon": 3.0}))
-    )
-
-    assert "mean loss" in plain
-    assert "minimum cell" in plain
-    assert "no loss" in private
-
-
-def test_what_leaves_a_site_is_said_with_its_size() -> None:
-    for transport, size in (("float32", 4), ("bfloat16", 2)):
-        found = agreement.leaving(study(transport=transport), features=25, parameters=1000)
-
-        assert [item.bytes for item in found if item.when == "once"] == [3 * 8 * 25]
-        assert found[1].bytes == 1000 * size
-
-
-def test_a_sites_own_model_is_said_to_leave_only_where_it_does() -> None:
-    def own(**terms: Any) -> list[agreement.Leaving]:
-        found = agreement.leaving(study(**terms), features=25, parameters=1000)
-        return [item for item in found if item.what.startswith("this site's own model")]
-
-    assert own(exchange=()) == own(exchange=("joint",)) == []
-    assert own(exchange=("local",), privacy={"epsilon": 3.0, "clip": 1.0}) == []
-    assert own(exchange=("local",), validation=Validation(local=False)) == []
-    assert [item.bytes for item in own(exchange=("joint", "local"))] == [4000]
-
-
-def test_what_models_were_worth_here_is_said_to_leave() -> None:
-    alone = agreement.leaving(study(validation=Validation(local=False)), features=3, parameters=9)
-
-    assert alone[-1].what.startswith("the joint model's results on the test patients here")
-
-
-def test_the_counts_for_medians_are_said_to_leave() -> None:
-    found = agreement.leaving(study(imputation="median"), features=25, parameters=None)
-
-    assert found[1].bytes == datasets.BINS * 8 * 25
-
-
-def test_a_study_for_stock_peers_says_so() -> None:
-    words = told(study(interop=True, approvers={}), "")
-
-    assert "stock Flower nodes" in words
-    assert "public or synthetic data only" in words
-
-
-def test_what_differs_between_two_studies_is_found_by_key() -> None:
-    before = study(rounds=20)
-    after = study(rounds=40, privacy={"epsilon": 8.0}, approvers={})
-
-    found = {c.key: (c.before, c.after) for c in agreement.changes(before, after)}
-
-    assert found == {
-        "rounds": (20, 40),
-        "privacy.epsilon": (None, 8.0),
-        "approvers.vgr": ("Anna Ek", None),
-        "approvers.halland": ("Bo Berg", None),
-    }
-    assert agreement.changes(before, before) == []
-
-
-WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
-VALUES = st.recursive(
-    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-    | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
-    max_leaves=6,
-)  # fmt: skip
-
-
-@given(purpose=WORDS, person=WORDS, parameters=st.dictionaries(WORDS, VALUES, max_size=4))
-def test_a_written_study_reads_back_as_the_very_same(
-    purpose: str, person: str, parameters: dict[str, Any]
-) -> None:
-    agreed = study(
-        purpose=purpose,
-        approvers={"vgr": person, "halland": "Bo"},
-        parameters=parameters,
-        validation=Validation(subgroups=("sex", "age")),
-        exchange=("joint",),
-    )
-
-    assert settings.parse(agreement.to_toml(agreed), Study, name="study.toml") == agreed
-
-
-def test_every_key_of_a_written_study_is_explained() -> None:
-    lines = agreement.to_toml(study()).splitlines()
-    top = {f.name for f in dataclasses.fields(Study)}
-
-    for number, line in enumerate(lines):
-        key = line.strip("[]").partition(" =")[0]
-        if key in top and not line.startswith("#") and (line.startswith("[") or "=" in line):
-            assert lines[number - 1].startswith("# "), line
-    assert top <= {line.strip("[]").partition(" =")[0] for line in lines}
-
-
-def test_the_paper_is_one_json_document() -> None:
-    paper = agreement.Paper(study=study(), today=TODAY, found=standing(study(), *both(study())))
-
-    document = json.loads(json.dumps(agreement.to_json(paper)))
-
-    assert (document["state"], document["version"]) == ("approved", 0)
-    assert {d["site"]: d["person"] for d in document["decisions"]} == APPROVERS

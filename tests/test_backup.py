@@ -1,13 +1,10 @@
 """A home in a sealed file and back, on another host, after the CA is lost, from an older copy."""
 
-import contextlib
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,32 +12,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fedtui import certificates, events, journal, keys, operations, progress, site
+from fedtui import certificates, events, journal, keys, operations, site
 from fedtui.errors import BusyError, DataError, TrustError, UsageError
-from fedtui.flower.continuity import Continuity
 from fedtui.flower.link import Link, other_protocol
-from fedtui.journal import Journal
 from fedtui.operations import _sealed
-from fedtui.record import Record
 from fedtui.site import Home
 from fedtui.study import PROTOCOL
 from fedtui.transport import LinkError
 from tests import federation as fed
+from tests import homes
 from tests.federation import COORDINATOR, SITE, Federation, until
-
-PASSPHRASE = "four words by phone"
+from tests.homes import PASSPHRASE, rows
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "vgr")
-    operations.create(home, "vgr", coordinator=True, host="127.0.0.1", names=("old.example",))
-    return home
+    return homes.coordinator(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_sealed, "_COST", (10, 8, 1))  # what a passphrase costs is tested once
+    homes.seal_quickly(monkeypatch)
 
 
 def contents(home: Home) -> dict[str, bytes]:
@@ -52,14 +44,6 @@ def contents(home: Home) -> dict[str, bytes]:
         and not path.name.startswith(".")
         and not path.relative_to(home.path).parts[0].startswith(left_out)
     }
-
-
-def rows(home: Home) -> list[Record]:
-    book = Journal(home.journal, source="test")
-    try:
-        return book.read()
-    finally:
-        book.close()
 
 
 def test_a_restored_home_is_the_one_that_was_backed_up(home: Home, tmp_path: Path) -> None:
@@ -123,7 +107,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     operations.create(home, "vgr")
     (home.path / "weights").write_bytes(os.urandom(3 * _sealed.CHUNK))  # several chunks
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sealed, "_COST", (10, 8, 1))
+        homes.seal_quickly(patch)
         operations.backup(home, folder / "file", PASSPHRASE)
     return (folder / "file").read_bytes()
 
@@ -237,148 +221,11 @@ def test_a_home_of_a_newer_fedtui_is_refused_and_one_without_a_number_opens(home
     assert "Nothing was changed" in refused.value.remedy
 
 
-# A journal exactly as fedtui 0.1.0 wrote it; never to be edited.
-WRITTEN = (
-    '{"envelope":{"origin": 0, "seq": 1, "source": "coordinator", "time": 1795449817.167},"event":'
-    '{"event":"RunSubmitted","fingerprint":"ab","interop":false,"metric":"accuracy","rounds":2,'
-    '"run":"digits-1","sites":["halland","vgr"],"study":"digits","train_sites":["halland","vgr"]}}',
-    '{"envelope":{"origin": 0, "seq": 2, "source": "coordinator", "time": 1795449817.191},"event":'
-    '{"by_site":{"vgr":{"accuracy":0.5}},"event":"RoundEnded","examples":100,"metrics":'
-    '{"accuracy":0.5,"loss":0.69},"round":1,"run":"digits-1","seconds":{"total":1.5}}}',
-    '{"envelope":{"origin": 0, "seq": 3, "source": "coordinator", "time": 1795449817.199},"event":'
-    '{"cause":"all 2 rounds done","code":0,"event":"RunEnded","file":"m","outcome":"completed",'
-    '"run":"digits-1","sha256":"cd"}}',
-)
-HASHES = (
-    "846620B13C663675D32E74D8565EB1B6D580D987F030B313F8CB728FE4F35FE6",
-    "96F97A7CA9591FED8AB57FC939DAD4D326F5C5E485F402E9F7FC2F64393A4B70",
-    "7DB5DF72C9FF30865D51274A4FE40CA3F8A90C0C085819C094BAD2C09F24C6D6",
-)
-
-
-def test_a_journal_of_the_first_version_opens_verifies_and_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(
-        "PRAGMA journal_mode = WAL; PRAGMA application_id = 1178944596; PRAGMA user_version = 1;"
-        "CREATE TABLE record (seq INTEGER PRIMARY KEY, origin INTEGER NOT NULL, kind TEXT NOT NULL,"
-        " body TEXT NOT NULL, hash BLOB NOT NULL); CREATE INDEX record_origin ON record (origin);"
-    )
-    for seq, (body, value) in enumerate(zip(WRITTEN, HASHES, strict=True), start=1):
-        row = (seq, json.loads(body)["event"]["event"], body, bytes.fromhex(value))
-        db.execute("INSERT INTO record VALUES (?, 0, ?, ?, ?)", row)
-    db.close()
-
-    assert journal.verify(path) == (3, bytes.fromhex(HASHES[-1]))
-    book = Journal(path, source="test")
-    known = progress.fold(book.read())
-    book.append(events.SiteSeen(site="vgr", here=True))
-    book.close()
-
-    assert known.runs["digits-1"].state == "COMPLETED"
-    assert known.runs["digits-1"].history[0].metrics == {"accuracy": 0.5, "loss": 0.69}
-    assert journal.verify(path)[0] == 4
-
-
-def signed(home: Home, *, back: int = 0) -> dict[str, object]:
-    """The home's head as a peer keeps it."""
-    key = keys.load_private(home.keys / "node.key")
-    book = Journal(home.journal, source="test")
-    at, head = book.head()
-    book.close()
-    event = events.HeadWitnessed(
-        run="r", site="vgr", at=at, head=head.hex(),
-        key=keys.public_bytes(key.public_key()).decode(),
-        signature=keys.sign_head(key, site="vgr", at=at, head=head.hex()),
-    )  # fmt: skip
-    return {"head": events.to_fields(event), "time": time.time()}
-
-
-@contextlib.contextmanager
-def continuity(home: Home) -> Iterator[Continuity]:
-    key = keys.load_private(home.keys / "node.key").public_key()
-    book = Journal(home.journal, source="agent")
-    try:
-        yield Continuity(book, site="vgr", key=lambda: key)
-    finally:
-        book.close()
-
-
-def note(home: Home, times: int) -> None:
-    book = Journal(home.journal, source="test")
-    for number in range(times):
-        book.append(events.SiteSeen(site="halland", here=bool(number % 2)))
-    book.close()
-
-
-def test_a_snapshot_put_back_in_silence_is_named_and_waits_for_a_human(
-    home: Home, tmp_path: Path
-) -> None:
-    note(home, 3)
-    snapshot = tmp_path / "snapshot"
-    shutil.copytree(home.path, snapshot)
-    note(home, 5)
-    kept = signed(home)
-    with continuity(home) as whole:
-        whole.check(kept)  # holds, and so does every later length
-    note(home, 2)
-    with continuity(home) as whole:
-        whole.check(kept)
-
-    old = Home(snapshot)
-    with continuity(old) as lost:
-        with pytest.raises(TrustError, match="5 records are missing") as refused:
-            lost.check(kept)
-        with pytest.raises(TrustError):
-            lost.check(kept)
-        assert "restore --accept" in refused.value.remedy
-        operations.accept_older(old)
-        lost.check(kept)
-
-    marks = [r.event for r in rows(old) if isinstance(r.event, events.JournalRolledBack)]
-    assert [mark.missing for mark in marks] == [5]
-    assert any("5 records are missing" in a.event.sentence for a in operations.known(old).alarms)
-
-
-def test_a_fork_is_named_as_one_and_a_strangers_word_is_no_evidence(
-    home: Home, tmp_path: Path
-) -> None:
-    shutil.copytree(home.path, tmp_path / "copy")
-    note(home, 4)
-    kept = signed(home)
-    other = Home(tmp_path / "copy")
-    note(other, 9)
-
-    with continuity(other) as fork:
-        with pytest.raises(TrustError, match="forked"):
-            fork.check(kept)
-        forged = {**kept, "head": {**kept["head"], "at": 400}}  # type: ignore[dict-item]
-        assert fork.compare(forged) is None
-        assert fork.compare(None) is None
-
-
-def test_a_backup_restored_by_its_operator_goes_on_and_says_so(home: Home, tmp_path: Path) -> None:
-    operations.backup(home, file := tmp_path / "sealed", PASSPHRASE)
-    note(home, 6)
-    kept = signed(home)
-    other = Home(tmp_path / "other")
-    operations.restore(other, file, PASSPHRASE)
-
-    with continuity(other) as back:
-        back.check(kept)
-        history = back.history()
-
-    assert [fields["event"] for fields in history] == ["JournalRolledBack", "HomeRestored"]
-    with continuity(home) as peer:
-        assert len(peer.learn(history, site="vgr")) == 2
-        assert peer.learn(history, site="vgr") == []
-
-
 @pytest.fixture(scope="module")
 def moved() -> Iterator[Federation]:
     """A federation that has trained once, of which things are lost and put back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_sealed, "_COST", (10, 8, 1))
+        homes.seal_quickly(patch)
         with fed.federation(COORDINATOR, SITE) as made:
             assert made.run(fed.study(rounds=2)).outcome == "completed"
             yield made

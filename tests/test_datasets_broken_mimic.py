@@ -9,8 +9,8 @@ import pytest
 
 import datasets
 from datasets import DataError
+from tests.mimic_by_hand import MORNING, chart, hand
 from tests.test_datasets_broken import told
-from tests.test_datasets_mimic import MORNING, chart, hand
 
 SECRET = "8112189876"  # stands for a patient's value: no message may hold it
 ROWS = "".join(chart(220045, (MORNING, "80")) for _ in range(20))

@@ -25,6 +25,7 @@ from datasets._mimic_sites import DIRICHLET, HOSPITALS, UNITS, YEARS
 from datasets._mimic_tables import TABLES, root, scan
 from datasets._splits import SITES, in_common, sealed
 from datasets._streaming import estimated, sink
+from tests.mimic_by_hand import hand
 
 ROWS = 300
 
@@ -157,138 +158,6 @@ def test_heart_rate_and_lactate_of_the_first_day_are_what_sql_finds(
             got = day.table[place, number, :3]
             want = expected.get(stay, [math.nan] * 3)
             assert got == pytest.approx(want, rel=2e-4, nan_ok=True)  # a mean of rounded means
-
-
-def hand(folder: Path, *, chart: str = "", lab: str = "", output: str = "") -> Path:
-    """One hundred adults who stay from 06:00 for two days; events are of stay 3000."""
-    (folder / "hosp").mkdir(parents=True)
-    (folder / "icu").mkdir()
-    people = range(100)
-    files = {
-        "hosp/patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod\n"
-        + "".join(f"{1000 + n},M,{60 + n % 3},2150,2014 - 2016,\n" for n in people),
-        "hosp/admissions": "subject_id,hadm_id,admittime,dischtime,deathtime,"
-        "hospital_expire_flag\n"
-        + "".join(
-            f"{1000 + n},{2000 + n},2151-01-01 05:00:00,2151-01-09 05:00:00,,{n % 4 == 0:d}\n"
-            for n in people
-        ),
-        "icu/icustays": "subject_id,hadm_id,stay_id,first_careunit,last_careunit,intime,outtime,"
-        "los\n"
-        + "".join(
-            f"{1000 + n},{2000 + n},{3000 + n},Coronary Care Unit (CCU),x,"
-            f"2151-01-01 06:00:00,2151-01-0{3 + n % 2 * 2} 06:00:00,2.0\n"
-            for n in people
-        ),
-        "icu/chartevents": "stay_id,charttime,storetime,itemid,value,valuenum,valueuom\n" + chart,
-        "hosp/labevents": "subject_id,hadm_id,charttime,storetime,itemid,valuenum\n" + lab,
-        "icu/outputevents": "stay_id,charttime,storetime,itemid,value\n" + output,
-    }
-    for name, content in files.items():
-        (folder / f"{name}.csv").write_text(content)
-    return folder
-
-
-def first(data_path: Path, concept: str) -> list[float]:
-    """min, mean, max, last of stay 3000."""
-    day = first_day(data_path, cohort(data_path))
-    number = [c.name for c in CONCEPTS].index(concept)
-    return [float(value) for value in day.table[0, number]]
-
-
-def chart(item: int, *values: tuple[str, str], word: str = "", stored: str = "") -> str:
-    return "".join(f"3000,{time},{stored},{item},{word or v},{v},\n" for time, v in values)
-
-
-MORNING, NIGHT = "2151-01-01 07:00:00", "2151-01-02 05:59:00"
-CASES = {
-    "minimum, mean, maximum and last": (
-        chart(220045, (MORNING, "80"), (NIGHT, "90"), ("2151-01-01 09:00:00", "70")),
-        "heart_rate", [70, 80, 90, 90]),
-    "six hours before count": (
-        chart(220045, ("2151-01-01 00:00:00", "50"), ("2150-12-31 23:59:00", "99")),
-        "heart_rate", [50] * 4),
-    "the day's end does not": (
-        chart(220045, (MORNING, "50"), ("2151-01-02 06:00:00", "99")), "heart_rate", [50] * 4),
-    "what was stored later was not known": (
-        chart(220045, (MORNING, "50")) + chart(220045, (MORNING, "99"),
-              stored="2151-01-02 06:00:01"), "heart_rate", [50] * 4),
-    "a row twice is one": (
-        chart(220045, (MORNING, "50"), (MORNING, "50"), ("2151-01-01 08:00:00", "80")),
-        "heart_rate", [50, 65, 80, 80]),
-    "two devices at one time are their mean": (
-        chart(220179, (MORNING, "100")) + chart(220050, (MORNING, "120")), "systolic", [110] * 4),
-    "implausible is missing": (
-        chart(220045, (MORNING, "0"), (MORNING, "301")), "heart_rate", [math.nan] * 4),
-    "MAP -23 and 801": (
-        chart(220052, (MORNING, "-23"), (MORNING, "801"), (MORNING, "75")), "mean_pressure",
-        [75] * 4),
-    "Fahrenheit becomes Celsius": (chart(223761, (MORNING, "98.6")), "temperature", [37] * 4),
-    "Fahrenheit in the item for Celsius": (
-        chart(223762, (MORNING, "98.6"), (MORNING, "36.5")), "temperature", [36.5] * 4),
-    "oxygen as a share": (chart(223835, (MORNING, "0.4")), "fio2", [40] * 4),
-    "a tube is no answer": (
-        chart(223900, (MORNING, "1"), word="No Response-ETT"), "gcs_verbal", [math.nan] * 4),
-    "no answer is one": (
-        chart(223900, (MORNING, "1"), word="No Response"), "gcs_verbal", [1] * 4),
-    "only words": (chart(220045, (MORNING, ""), word="fast"), "heart_rate", [math.nan] * 4),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_the_chart_of_one_stay(tmp_path: Path, case: str) -> None:
-    rows, concept, expected = CASES[case]
-
-    found = first(hand(tmp_path / "m", chart=rows), concept)
-
-    assert found == pytest.approx(expected, nan_ok=True, abs=1e-3)  # rounded to 1/10,000
-
-
-def test_a_blood_value_without_an_admission_is_found_by_patient_and_time(tmp_path: Path) -> None:
-    lab = "1000,,2151-01-01 08:00:00,,50912,1.5\n1000,,2151-01-05 08:00:00,,50912,9.5\n"
-
-    assert first(hand(tmp_path / "m", lab=lab), "creatinine") == [1.5] * 4
-
-
-def test_irrigant_is_taken_from_the_urine_of_the_day(tmp_path: Path) -> None:
-    output = "".join(
-        f"3000,2151-01-01 {hour:02}:00:00,,{item},{value}\n"
-        for hour, item, value in (
-            (5, 226559, 9),
-            (6, 226559, 300),
-            (7, 227488, 100),
-            (7, 226559, 50),
-        )
-    )
-
-    assert first(hand(tmp_path / "m", output=output), "urine") == [250] * 4
-
-
-def test_a_series_has_each_hours_mean(tmp_path: Path) -> None:
-    rows = chart(
-        220045, ("2151-01-01 03:00:00", "50"), (MORNING, "60"), ("2151-01-01 07:30:00", "70")
-    )
-    data = datasets.load("mimic_iv_series", path=hand(tmp_path / "m", chart=rows))
-
-    assert data.gives == "series"
-    assert data.train.x.shape == (70, 24, 44)
-    pulse = [feature.name for feature in data.features].index("heart_rate")
-    splits = (data.train, data.validation, data.test)
-    (seen,) = [s.x[i, :, pulse] for s in splits for i in range(len(s)) if s.mask[i, :, pulse].any()]
-    assert seen[:3].tolist() == [50, 65, 0]
-    statistics = datasets.statistics(data.train)
-    assert statistics.count[0] == 70 * 24  # the age, in every hour
-    n = datasets.agree(statistics, data.features)
-    assert datasets.standardise(data.train, n).shape == data.train.x.shape
-
-
-def test_long_stays_are_those_of_more_than_three_days(tmp_path: Path) -> None:
-    data = datasets.load(
-        "mimic_iv_los", path=hand(tmp_path / "m", chart=chart(220045, (MORNING, "80")))
-    )
-
-    assert data.classes == ("3 days or less", "more than 3 days")
-    assert data.train.y.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_packed_unpacked_nested_and_reordered_copies_are_the_same(

@@ -1,5 +1,6 @@
 """The book of record keeps what it acknowledged, and shows where it was touched."""
 
+import json
 import random
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedtui import events, journal
+from fedtui import events, journal, progress
 from fedtui.errors import BusyError, DataError, ResourceError, UsageError
 from fedtui.journal import Journal
 from fedtui.record import SCHEMA
@@ -283,3 +284,48 @@ def test_a_full_disk_is_named_and_loses_nothing(small_disk: Path) -> None:
     assert refused.value.exit_code == 8
     assert read == acknowledged > 0
     assert journal.verify(path)[0] == acknowledged
+
+
+# A journal exactly as fedtui 0.1.0 wrote it; never to be edited.
+WRITTEN = (
+    '{"envelope":{"origin": 0, "seq": 1, "source": "coordinator", "time": 1795449817.167},"event":'
+    '{"event":"RunSubmitted","fingerprint":"ab","interop":false,"metric":"accuracy","rounds":2,'
+    '"run":"digits-1","sites":["halland","vgr"],"study":"digits","train_sites":["halland","vgr"]}}',
+    '{"envelope":{"origin": 0, "seq": 2, "source": "coordinator", "time": 1795449817.191},"event":'
+    '{"by_site":{"vgr":{"accuracy":0.5}},"event":"RoundEnded","examples":100,"metrics":'
+    '{"accuracy":0.5,"loss":0.69},"round":1,"run":"digits-1","seconds":{"total":1.5}}}',
+    '{"envelope":{"origin": 0, "seq": 3, "source": "coordinator", "time": 1795449817.199},"event":'
+    '{"cause":"all 2 rounds done","code":0,"event":"RunEnded","file":"m","outcome":"completed",'
+    '"run":"digits-1","sha256":"cd"}}',
+)
+
+
+HASHES = (
+    "846620B13C663675D32E74D8565EB1B6D580D987F030B313F8CB728FE4F35FE6",
+    "96F97A7CA9591FED8AB57FC939DAD4D326F5C5E485F402E9F7FC2F64393A4B70",
+    "7DB5DF72C9FF30865D51274A4FE40CA3F8A90C0C085819C094BAD2C09F24C6D6",
+)
+
+
+def test_a_journal_of_the_first_version_opens_verifies_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    db = sqlite3.connect(path, isolation_level=None)
+    db.executescript(
+        "PRAGMA journal_mode = WAL; PRAGMA application_id = 1178944596; PRAGMA user_version = 1;"
+        "CREATE TABLE record (seq INTEGER PRIMARY KEY, origin INTEGER NOT NULL, kind TEXT NOT NULL,"
+        " body TEXT NOT NULL, hash BLOB NOT NULL); CREATE INDEX record_origin ON record (origin);"
+    )
+    for seq, (body, value) in enumerate(zip(WRITTEN, HASHES, strict=True), start=1):
+        row = (seq, json.loads(body)["event"]["event"], body, bytes.fromhex(value))
+        db.execute("INSERT INTO record VALUES (?, 0, ?, ?, ?)", row)
+    db.close()
+
+    assert journal.verify(path) == (3, bytes.fromhex(HASHES[-1]))
+    book = Journal(path, source="test")
+    known = progress.fold(book.read())
+    book.append(events.SiteSeen(site="vgr", here=True))
+    book.close()
+
+    assert known.runs["digits-1"].state == "COMPLETED"
+    assert known.runs["digits-1"].history[0].metrics == {"accuracy": 0.5, "loss": 0.69}
+    assert journal.verify(path)[0] == 4

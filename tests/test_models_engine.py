@@ -19,45 +19,12 @@ from numpy.typing import NDArray
 
 import datasets
 import models
-from datasets import Dataset, Feature, Split
 from models import ModelError, Training, _rounds
 from models._engine import Engine
 from models._network import network
 from models._objective import Objective
-from models._program import BLOCK, program
-
-FEATURES = 3
-few = settings(max_examples=25, deadline=None)  # the first example compiles
-
-
-def split(rows: int, first: int, classes: int = 2) -> Split:
-    random = np.random.default_rng(first)
-    x = random.normal(size=(rows, FEATURES)).astype(np.float32)
-    y = (np.arange(rows) % classes).astype(np.int32)
-    return Split(x=x, mask=np.ones_like(x, dtype=bool), y=y, groups=np.arange(first, first + rows))
-
-
-def made(rows: int, classes: int = 2, tests: int = 20) -> Dataset:
-    return Dataset(
-        name="made",
-        part="all",
-        features=tuple(Feature(name=f"f{column}") for column in range(FEATURES)),
-        classes=tuple(map(str, range(classes))),
-        train=split(rows, 0, classes),
-        validation=split(10, 10**6, classes),
-        test=split(tests, 10**7, classes),
-    )
-
-
-def engine(data: Dataset, model: str = "logistic", *, seed: int = 7, **training: Any) -> Engine:
-    return Engine(
-        model=model,
-        config={},
-        training=Training(**training),
-        data=data,
-        seed=seed,
-        normalisation=None,
-    )
+from models._program import BLOCK
+from tests.local_training import FEATURES, engine, few, made
 
 
 def logistic(outputs: int) -> Objective:
@@ -90,49 +57,6 @@ def compiled() -> Iterator[list[str]]:
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield found
     jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def kind(model: str) -> str:
-    eats = models.load(model).EATS
-    return eats if isinstance(eats, str) else eats[0]
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if kind(name) == "images" else [])
-        for name in models.names()
-    ],
-)
-@given(seed=st.integers(0, 2**32 - 1))
-@few
-def test_the_flat_vector_survives_a_round_trip(model: str, seed: int) -> None:
-    config = models.load(model).Config()
-    functions = program(model, config, Training(), 64, 10, gives=kind(model))
-    vector = np.random.default_rng(seed).normal(size=functions.manifest.size).astype(np.float32)
-
-    state = functions.begin(vector)
-
-    assert [leaf.shape for leaf in state.leaves] == [e.shape for e in functions.manifest.entries]
-    assert np.array_equal(functions.vector(state), vector)
-
-
-def test_the_manifest_names_every_array_of_the_model() -> None:
-    manifest = Engine(
-        model="mlp",
-        config={"hidden": [5]},
-        training=Training(),
-        data=made(20, classes=4),
-        seed=0,
-        normalisation=None,
-    ).manifest
-
-    assert [(e.name, e.shape) for e in manifest.entries] == [
-        ("layers.0.bias", (5,)),
-        ("layers.0.kernel", (FEATURES, 5)),
-        ("layers.2.bias", (4,)),
-        ("layers.2.kernel", (5, 4)),
-    ]
 
 
 def test_every_site_starts_from_the_same_parameters() -> None:

@@ -1,129 +1,42 @@
 """The exit of a site: what may leave, what stands in its place, and what the journal says of it."""
 
-import json
 import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.common.serde import recorddict_to_proto
-from flwr.supercore.task_identity import TaskIdentity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import datasets
 from datasets import Feature, Split
 from fedtui import events, journal
-from fedtui.disclosure import equal_bins, rounded
-from fedtui.errors import DataError, PrivacyError, ResourceError
-from fedtui.flower.records import Behind, Measure, Record, Table
+from fedtui.errors import PrivacyError, ResourceError
 from fedtui.flower.release import Exit
 from fedtui.flower.releases import Releases
 from fedtui.flower.work import Key
-from fedtui.identifiers import PERSONAL
 from fedtui.journal import Journal
-
-MINIMUM = 10
-FEATURES = (
-    Feature(name="age", unit="years", low=18, high=110),
-    Feature(name="smoker", kind="binary", low=0, high=1),
-    Feature(name="lactate", unit="mmol/l"),
+from tests.exits import (
+    FEATURES,
+    MINIMUM,
+    Way,
+    behind,
+    evaluate,
+    message,
+    patients,
+    prepare,
+    way_out,
 )
-CLASSES = ["alive", "dead"]
-
-
-@dataclass
-class Way:
-    """An exit with a real journal and a real memory."""
-
-    exit: Exit
-    book: Journal
-    folder: Path
-
-    def cohort(self, people: range | list[int]) -> str:
-        """Leaves who is in it where the trainer would; returns its name."""
-        name = f"{min(people)}-{max(people)}-{len(people)}"
-        np.array(sorted(people), dtype="<u8").tofile(self.exit.cohorts / f"{name}.u64")
-        return name
-
-    def released(self) -> events.Released:
-        event = self.book.own(("Released",))[-1].event
-        assert isinstance(event, events.Released)
-        return event
 
 
 @pytest.fixture
 def way(tmp_path: Path) -> Iterator[Way]:
-    journal.create(tmp_path / "journal.db")
-    book = Journal(tmp_path / "journal.db", source="agent")
-    releases = Releases(tmp_path / "releases", minimum=MINIMUM)
-    exit = Exit(book, minimum_cell=MINIMUM, recipient="coordinator a:1", releases=releases)
-    yield Way(exit, book, tmp_path / "releases")
-    releases.close()
-    book.close()
-
-
-def message() -> Message:
-    TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
-    return Message(RecordDict({"config": ConfigRecord()}), 7, "query")
-
-
-def patients(people: range | list[int], *, smokers: int = 40, lactate: int = 60) -> Split:
-    """One row a patient; values depend on the patient alone."""
-    ids = np.array(people)
-    x = np.stack([20 + ids % 70, ids < smokers, 1 + ids / 50], axis=1).astype(np.float32)
-    mask = np.ones(x.shape, dtype=np.bool_)
-    mask[:, 2] = ids < lactate
-    y = (ids % 3 == 0).astype(np.int32)
-    return Split(x=np.where(mask, x, 0), mask=mask, y=y, groups=ids.astype(np.int64))
-
-
-def behind(way: Way, split: Split) -> Behind:
-    people = np.unique(split.groups)
-    support = datasets.support(split)._asdict()
-    classes = tuple(len(np.unique(split.groups[split.y == label])) for label in (0, 1))
-    return Behind(
-        patients=len(people), cohort=way.cohort(people.tolist()), classes=classes, support=support
-    )
-
-
-def prepare(way: Way, split: Split, features: tuple[Feature, ...] = FEATURES) -> dict[str, Any]:
-    """Round 0 through the exit: what arrives."""
-    reply = way.exit.release(
-        Key("r", 0, "prepare"),
-        "f" * 64,
-        reply_to=message(),
-        examples=len(split),
-        metrics={"seconds": 1.0},
-        behind=behind(way, split),
-        statistics=datasets.statistics(split)._asdict(),
-        fields={"features": [asdict(f) for f in features], "classes": CLASSES},
-    )
-    fields = dict(reply.content.config_records["fields"])
-    sums = {
-        name: np.frombuffer(fields[name], dtype="<f8")  # type: ignore[arg-type]
-        for name in ("count", "total", "square")
-    }
-    return {**sums, "labels": json.loads(str(fields["labels"])), "reply": reply}
-
-
-def evaluate(way: Way, split: Split, question: str, **metrics: float) -> dict[str, Any]:
-    reply = way.exit.release(
-        Key("r", 1, "evaluate"),
-        "f" * 64,
-        reply_to=message(),
-        examples=len(split),
-        metrics=metrics,
-        behind=behind(way, split),
-        question=question,
-    )
-    return dict(reply.content.metric_records["metrics"])
+    with way_out(tmp_path) as made:
+        yield made
 
 
 def test_nothing_leaves_that_stands_on_fewer_patients_than_the_minimum(way: Way) -> None:
@@ -327,124 +240,6 @@ def test_the_memory_outlives_the_process_and_nobody_else_can_read_it(way: Way) -
     assert stat.S_IMODE(way.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((way.folder / "releases.db").stat().st_mode) == 0o600
     reopened.close()
-
-
-def validate(way: Way, record: Record, split: Split, question: str = "m") -> dict[str, Any]:
-    reply = way.exit.release(
-        Key("r", 9, "validate"),  # type: ignore[arg-type]  # whatever phase comes later
-        "f" * 64,
-        reply_to=message(),
-        examples=len(split),
-        metrics={},
-        behind=behind(way, split),
-        question=question,
-        record=record,
-    )
-    told: dict[str, Any] = json.loads(str(reply.content.config_records["fields"]["record"]))
-    return told
-
-
-def by_age(limits: tuple[str, ...], *counts: tuple[int, int]) -> Table:
-    return Table(
-        variables=("age", "outcome"),
-        rows=limits,
-        columns=("alive", "dead"),
-        counts=np.array(counts, dtype=np.int64),
-    )
-
-
-def test_a_later_phase_tells_measures_tables_and_histograms_without_small_cells(way: Way) -> None:
-    split = patients(range(100))
-    scores = np.random.default_rng(0).random(100)
-    record = Record(
-        measures={
-            "auroc": Measure(values=(0.83333, 0.7, None), patients=100, classes=(66, 34)),
-            "auroc among smokers": Measure(values=(0.9, 0.8, 1.0), patients=12, classes=(9, 3)),
-        },
-        tables={
-            "age": by_age(("<45", "45-65", ">65"), (30, 3), (21, 17), (15, 14)),
-        },
-        histograms={"score": equal_bins(scores, split.groups, low=0.0, high=1.0, minimum=MINIMUM)},
-    )
-
-    told = validate(way, record, split)
-
-    assert told["measures"] == {"auroc": [0.833, 0.7, None], "auroc among smokers": None}
-    counts = told["tables"]["age"]["counts"]
-    assert counts[0][1] is None
-    assert sum(cell is None for row in counts for cell in row) == 4
-    assert [row[-1] for row in counts] == [35, 40, 30, 100]
-    assert all(cell is None or cell % 5 == 0 for row in counts for cell in row)
-    assert all(count >= MINIMUM for count in told["histograms"]["score"]["counts"])
-    assert way.released().kind == "validation"
-    assert way.released().suppressed == 6
-
-
-def test_a_second_table_by_other_limits_is_withheld_and_the_journal_says_so(way: Way) -> None:
-    split = patients(range(100))
-    first = Record(tables={"age": by_age(("<45", "rest"), (30, 20), (25, 25))})
-    shifted = Record(tables={"age": by_age(("<46", "rest"), (31, 20), (24, 25))})
-
-    told = validate(way, first, split)
-    again = validate(way, first, split)
-    other = validate(way, shifted, split)
-
-    assert told == again
-    assert other["tables"]["age"]["counts"] == [[None] * 3] * 3
-    assert way.released().withheld == ("age",)
-    assert way.released().level == "WARN"
-
-
-def test_identifiers_in_words_that_leave_are_taken_out(way: Way) -> None:
-    error = DataError("Row 7: '900101-2385' is odd.", remedy="See subject_id 10000032.")
-    reply = way.exit.failure(error, reply_to=message())
-    body = way.exit.words(
-        {
-            "state": {"state": "train", "run": "digits-261123-152507"},
-            "checked": {"unwell": {"data": "the cell 19900101-2385"}},
-            "progress": {"loss": 0.123456, "examples": 9001012385},
-            "head": {"run": "r", "at": 5, "head": "ab" * 32, "signature": "9001012385=="},
-        }
-    )
-
-    assert "2385" not in reply.error.reason
-    assert "10000032" not in reply.error.reason
-    assert body["checked"]["unwell"]["data"] == f"the cell {PERSONAL}"
-    assert body["progress"] == {"loss": 0.123, "examples": 9001012385}
-    assert body["head"]["signature"] == "9001012385=="
-
-
-def test_a_head_that_holds_words_does_not_leave(way: Way) -> None:
-    with pytest.raises(PrivacyError):
-        way.exit.words({"head": {"signature": "Åsa Canary, 900101-2385"}})
-
-
-def test_the_journal_names_recipient_study_and_patients_before_anything_leaves(way: Way) -> None:
-    prepare(way, patients(range(103)))
-
-    told = way.released()
-
-    assert (told.recipient, told.fingerprint) == ("coordinator a:1", "f" * 64)
-    assert told.patients == rounded(103)
-
-
-def test_the_journal_counts_every_byte_of_an_answer_that_leaves(way: Way) -> None:
-    prepared = prepare(way, patients(range(103)))["reply"].content
-    sums = way.released().bytes
-    split = patients(range(103))
-    evaluated = way.exit.release(
-        Key("r", 1, "evaluate"),
-        "f" * 64,
-        reply_to=message(),
-        examples=len(split),
-        metrics={"auroc": 0.8, "loss": 0.4},
-        behind=behind(way, split),
-    ).content
-    metrics = way.released().bytes
-
-    for content, told in ((prepared, sums), (evaluated, metrics)):
-        whole = len(recorddict_to_proto(content).SerializeToString())
-        assert 0 < whole <= told <= whole + 400  # each part has a head with its children's ids
 
 
 def test_patients_are_counted_once_however_many_rows_and_hours_they_have() -> None:

@@ -1,9 +1,7 @@
 """Two hospitals agree on a study over data that are not public; without that, none is trained."""
 
-import contextlib
 import dataclasses
 import json
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -14,98 +12,37 @@ from typing import Any, cast
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
-import datasets
-from fedtui import agreement, events, journal, keys, operations, persons, site
+from fedtui import events, journal, operations
 from fedtui import study as studies
-from fedtui.errors import DataError, PrivacyError, TrustError, UsageError
+from fedtui.errors import DataError, TrustError
 from fedtui.flower.assignment import read_order
 from fedtui.flower.consent import Consent
 from fedtui.flower.link import Link
 from fedtui.flower.strategy import Terms
 from fedtui.journal import Journal
-from fedtui.register import Register
 from fedtui.site import Home
 from fedtui.study import Quorum, Study
 from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation, records, until
 from tests.test_commands import fedtui
-
-PEOPLE = {COORDINATOR: "Anna Ek", SITE: "Bo Berg"}
-PASSPHRASE = "tolv sura citroner"
-
-
-def clinical(**changes: Any) -> Study:
-    """A study over made-up patients that the sites did not declare public."""
-    terms: dict[str, Any] = {
-        "id": "heart",
-        "purpose": "Tell early who needs care.",
-        "legal_basis": "EPM 2026-01234-01",
-        "data": "clinical",
-        "model": "logistic",
-        "normalisation": "federated",
-        "approvers": PEOPLE,
-        "training": {"learning_rate": 0.1, "batch": 32},
-        "validation": studies.Validation(local=False),
-    }
-    return fed.study(**{**terms, **changes})
+from tests.two_hospitals import (
+    PASSPHRASE,
+    PEOPLE,
+    approve,
+    check,
+    clinical,
+    held,
+    hospitals,
+    known,
+    proposed,
+    refusal,
+)
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    folder = tmp_path_factory.mktemp("clinical") / "data"
-    datasets.synthesise("clinical", folder, rows=400)
-    with fed.homes(COORDINATOR, SITE) as made:
-        for number, home in enumerate(made.homes.values(), start=1):
-            with home.settings.open("a") as file:
-                file.write(f'\n[data.clinical]\npath = "{folder}"\npart = "{number}/2"\n')
-        for name, home in made.homes.items():
-            operations.create_person(home, PEOPLE[name], PASSPHRASE)
-        made.warm(*made.homes)
+    with hospitals(tmp_path_factory.mktemp("clinical")) as made:
         yield made
-
-
-def known(home: Home, study: str, *, seconds: float = 60.0) -> dict[str, Any]:
-    """The newest version of a study, once this home has heard of it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = [e for e in operations.studies(home) if e["id"] == study and e["newest"]]
-        if found:
-            return found[0]
-        assert time.monotonic() < deadline, f"{home.path.name} never heard of {study}"
-        time.sleep(0.1)
-
-
-def proposed(pair: Federation, agreed: Study) -> None:
-    operations.propose_study(pair.site, agreed)
-    for home in pair.homes.values():
-        known(home, agreed.id)
-
-
-def approve(pair: Federation, agreed: Study, *names: str) -> None:
-    for name in names:
-        done = operations.approve_study(
-            pair.homes[name], agreed.id, person=PEOPLE[name], passphrase=PASSPHRASE
-        )
-        assert done["sent"]
-
-
-def check(home: Home, agreed: Study, *, starting: bool = True) -> None:
-    """The site's own judgement of a message, whatever its coordinator says."""
-    membership, own = site.load_membership(home), site.load(home)
-    book = Journal(home.journal, source="test")
-    key = keys.load_private(home.keys / "node.key")
-    with contextlib.closing(book), Link(membership, site=own.name, key=key) as link:
-        consent = Consent(
-            home, book, link, name=own.name, authority=membership.authority, words=dict
-        )
-        consent.check(agreed, studies.fingerprint(agreed), starting=starting)
-
-
-def refusal(home: Home, agreed: Study, *, starting: bool = True) -> str:
-    with pytest.raises(TrustError) as refused:
-        check(home, agreed, starting=starting)
-    assert refused.value.remedy
-    return str(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +109,6 @@ def test_lists_of_patients_are_kept_as_long_as_the_site_says(
     assert early == []
     assert len(late) == 1
     assert operations.accesses(pair.coordinator, trained[1])[0]["list"] == "gone"
-
-
-def held(home: Home) -> datasets.Dataset:
-    """What this site holds, read by the test itself."""
-    source = site.load(home).data["clinical"]
-    return datasets.load("clinical", path=source.path, part=source.part)
 
 
 def everybody(home: Home) -> set[int]:
@@ -382,182 +313,3 @@ def test_stock_peers_are_kept_from_data_that_are_not_public(pair: Federation) ->
     agreed = clinical(id="open", interop=True, normalisation="none")
 
     assert "open to stock Flower peers" in refusal(pair.site, agreed)
-
-
-def post(home: Home, data: bytes) -> dict[str, Any]:
-    """What the coordinator says to a document that this site sends."""
-    membership, own = site.load_membership(home), site.load(home)
-    key = keys.load_private(home.keys / "node.key")
-    with Link(membership, site=own.name, key=key) as link:
-        return link.post("/fedtui/studies", {"document": data.hex()})
-
-
-def document(home: Home, agreed: Study, **changes: Any) -> bytes:
-    """An approval by this site's person, right but for ``changes``."""
-    own = site.load(home)
-    person = changes.pop("person", PEOPLE[own.name])
-    node = changes.pop("node", home)
-    signer = persons.load(persons.file_of(home.persons, PEOPLE[own.name]), PASSPHRASE)
-    terms: dict[str, Any] = {
-        "word": "approve",
-        "study": agreed.id,
-        "fingerprint": studies.fingerprint(agreed),
-        "protocol": studies.PROTOCOL,
-        "code": studies.numeric_code(),
-        "site": own.name,
-        "person": person,
-        "key": persons.public_text(signer),
-        "serial": 1,
-        "time": "2026-11-23T10:00:00Z",
-        "nonce": secrets.token_hex(16),
-    }
-    made = agreement.Decision(**{**terms, **changes})
-    return agreement.decide(
-        made,
-        person=persons.sign(signer, agreement.to_sign(made)),
-        key=keys.load_private(node.keys / "node.key"),
-    )
-
-
-def test_the_coordinator_refuses_documents_that_do_not_hold_by_name(pair: Federation) -> None:
-    agreed = clinical(id="attacked")
-    proposed(pair, agreed)
-    other = document(pair.coordinator, agreed)
-    cases = {
-        f"another site, {COORDINATOR}": other,
-        f"{SITE} does not vouch": document(pair.site, agreed, node=pair.coordinator),
-        "names Bo Berg": document(pair.site, agreed, person="Eva"),
-        "no study with fingerprint": document(pair.site, agreed, fingerprint="0" * 64),
-        "on another study": document(pair.site, agreed, study="heart"),
-        "still to come": document(pair.site, agreed, time="2099-01-01T00:00:00Z"),
-        "cannot be read": b"{}",
-    }
-
-    told = {why: post(pair.site, data).get("refused", {}) for why, data in cases.items()}
-
-    for why, refused in told.items():
-        assert why.lower() in refused.get("message", "").lower(), (why, refused)
-        assert refused["exit_code"] in (2, 5)
-    assert known(pair.coordinator, "attacked")["state"] == "proposed"
-
-
-def test_a_coordinator_that_forges_an_approval_is_not_believed(pair: Federation) -> None:
-    agreed = clinical(id="forged")
-    proposed(pair, agreed)
-    register = Register(pair.site.studies)
-    register.add(document(pair.site, agreed))
-    forged = document(pair.site, agreed, site=COORDINATOR, person="Anna Ek")
-    register.add(forged)
-
-    told = refusal(pair.site, agreed)
-
-    assert f"lacks the approval of {COORDINATOR}; one does not hold" in told
-    assert f"{COORDINATOR} does not vouch for the key" in told
-
-
-def test_words_with_a_personal_number_are_not_sent(pair: Federation) -> None:
-    with pytest.raises(PrivacyError, match="looks like a person's number"):
-        operations.propose_study(
-            pair.site, clinical(id="named", purpose="As patient 19121212-1212 asked.")
-        )
-
-
-# Commands.
-
-
-@pytest.fixture
-def passphrase(tmp_path: Path) -> Path:
-    file = tmp_path / "passphrase"
-    file.write_text(PASSPHRASE + "\n")
-    file.chmod(0o600)
-    return file
-
-
-FLAGS = [
-    "--purpose", "By hand.", "--sites", f"{COORDINATOR},{SITE}", "--data", "clinical",
-    "--approvers", f"{COORDINATOR}=Anna Ek,{SITE}=Bo Berg", "--model", "logistic", "--rounds", "2",
-]  # fmt: skip
-
-
-def test_a_study_is_written_shown_and_compared_by_command(pair: Federation, tmp_path: Path) -> None:
-    first, second, home = tmp_path / "a.toml", tmp_path / "b.toml", pair.site.path
-    fedtui("study", "new", str(first), "--id", "written", *FLAGS, home=home)
-    second.write_text(first.read_text().replace("rounds = 2", "rounds = 3"))
-    again = fedtui("study", "new", str(first), "--id", "written", *FLAGS, home=home, check=2)
-    shown = fedtui("study", "show", str(first), home=home)
-    differ = json.loads(
-        fedtui("study", "diff", str(first), str(second), "--json", home=home).stdout
-    )
-
-    written = studies.load(first)
-    assert written.schema == held(pair.site).schema_hash
-    assert written.quorum.minimum_sites == 2
-    assert "exists already" in again.stderr
-    assert "bytes)" in shown.stdout
-    assert [change["key"] for change in differ["changes"]] == ["rounds"]
-
-
-def test_a_study_is_proposed_and_approved_by_command(
-    pair: Federation, tmp_path: Path, passphrase: Path
-) -> None:
-    file, home = tmp_path / "study.toml", pair.site.path
-    file.write_text(agreement.to_toml(clinical(id="by-hand")))
-    sign = ["--passphrase-file", str(passphrase), "--yes-i-have-read"]
-    fedtui("study", "propose", str(file), home=home)
-    asked = fedtui("study", "approve", "by-hand", home=home, check=2)
-    mistyped = fedtui("study", "approve", "by-hand", *sign, "other", home=home, check=2)
-    signed = fedtui("study", "approve", "by-hand", *sign, "by-hand", "--json", home=home)
-    listed = json.loads(fedtui("study", "list", "--json", home=home).stdout)["studies"]
-    known(pair.coordinator, "by-hand")
-    early = fedtui("run", "by-hand", home=pair.coordinator.path, check=5)
-
-    done = json.loads(signed.stdout)
-    entry = next(e for e in listed if e["id"] == "by-hand")
-    assert "--yes-i-have-read" in asked.stderr
-    assert "nothing was signed" in mistyped.stderr
-    assert (done["word"], done["person"], done["sent"]) == ("approve", "Bo Berg", True)
-    assert entry["sites"][SITE]["said"] == "approved"
-    assert entry["sites"][COORDINATOR]["said"] == "missing"
-    assert f"by-hand lacks the approval of {COORDINATOR}" in early.stderr
-
-
-def test_a_wrong_passphrase_signs_nothing(pair: Federation, tmp_path: Path) -> None:
-    wrong = tmp_path / "wrong"
-    wrong.write_text("tolv blida citroner")
-    wrong.chmod(0o600)
-    agreed = clinical(id="locked")
-    proposed(pair, agreed)
-
-    done = fedtui(
-        "study", "decline", "locked", "--reason", "no", "--passphrase-file", str(wrong),
-        home=pair.site.path, check=5,
-    )  # fmt: skip
-
-    assert "wrong passphrase" in done.stderr
-    assert known(pair.site, "locked")["state"] == "proposed"
-
-
-def test_a_study_that_nobody_knows_is_named(pair: Federation) -> None:
-    with pytest.raises(UsageError, match="No study nowhere is known here"):
-        operations.study_text(pair.site, "nowhere")
-
-
-def test_a_decision_made_without_a_link_is_sent_when_it_is_up(pair: Federation) -> None:
-    agreed = clinical(id="patient")
-    proposed(pair, agreed)
-    operations.down(pair.site)
-    started = fed.head(pair.site)
-
-    told = operations.decline_study(
-        pair.site, "patient", reason="later", person="Bo Berg", passphrase=PASSPHRASE
-    )
-    alone = refusal(pair.site, agreed)
-    pair.up(SITE)
-    pair.linked(SITE, after=started)
-
-    assert not told["sent"]
-    assert f"{SITE} declined study patient: later" in alone
-    until(
-        pair.coordinator,
-        lambda e: isinstance(e, events.StudyDecided) and (e.study, e.site) == ("patient", SITE),
-    )

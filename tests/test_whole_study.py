@@ -30,10 +30,17 @@ from fedtui.report.comparison import Comparison
 from fedtui.study import Study, Validation
 from tests import federation as fed
 from tests.federation import Federation, until
+from tests.small_cells import OF_THE_LOG, counted, documents, kind
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
+
+
 FOLDER = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data")).absolute() / "heart_disease"
+
+
 PASSPHRASE = "correct horse battery staple"
+
+
 pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason="FEDTUI_SHARED_DATA has no heart_disease"),
     pytest.mark.timeout(400),
@@ -226,8 +233,8 @@ def test_switzerlands_few_are_told_nowhere_also_not_by_subtraction(
     written = operations.export_bundle(
         done.federation.homes["switzerland"], done.run, tmp_path / "out"
     )
-    told = [e for path in written if path.suffix in (".json", ".jsonl") for e in _documents(path)]
-    counts = {n for one in told if _kind(one) not in _OF_THE_LOG for n in _counts(one)}
+    told = [e for path in written if path.suffix in (".json", ".jsonl") for e in documents(path)]
+    counts = {n for one in told if kind(one) not in OF_THE_LOG for n in counted(one)}
 
     split = datasets.load("heart_disease", path=FOLDER, part="switzerland", seed=0)
     whole = {disclosure.rounded(len(part)) for part in (split.train, split.test)}
@@ -254,40 +261,6 @@ def test_no_rate_of_switzerland_tells_how_many_have_no_disease(done: Done) -> No
 
     # Where nearly everybody is ill, a model that calls everybody ill is right as often as that.
     assert not any({"accuracy", "balanced_accuracy", "auroc"} & rate.keys() for rate in rates)
-
-
-# How many patients a run read is written down exactly, as Swedish law asks, and is far from small;
-# progress counts examples by whole batches.
-_OF_THE_LOG = ("AccessLogged", "TrainingProgressed")
-
-
-def _kind(document: Any) -> str:
-    body = document.get("body", document) if isinstance(document, dict) else {}
-    return str(body.get("event", "")) if isinstance(body, dict) else ""
-
-
-def _documents(path: Path) -> list[Any]:
-    data = path.read_text(encoding="utf-8")
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in data.splitlines()]
-    return [json.loads(data)]
-
-
-_COUNTS = re.compile(r"patients|examples|outcomes|counts|members|nonmembers")
-
-
-def _counts(value: Any, name: str = "") -> Iterator[int]:
-    """Every number in a document that counts people of Switzerland, and of nobody else besides."""
-    if isinstance(value, dict):
-        if value.get("site", "switzerland") != "switzerland" or "by_site" in value:
-            return
-        for key, inner in value.items():
-            yield from _counts(inner, key if not name or _COUNTS.fullmatch(key) else name)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _counts(inner, name)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and _COUNTS.fullmatch(name):
-        yield int(value)
 
 
 def test_the_bundle_holds_at_the_other_hospital_and_not_after_a_change(

@@ -22,7 +22,7 @@ from datasets import Dataset
 from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError, ResourceError, storage
-from fedtui.flower import access, fitting, kept, vectors, work
+from fedtui.flower import fitting, kept, patients, vectors, work
 from fedtui.flower.brought import pretrained, stream_of
 from fedtui.flower.telling import known, traced, translated
 from fedtui.study import Study
@@ -52,7 +52,7 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
     }
     data = datasets.load(study.data, part=order["source"]["part"], seed=study.seed, **places)
     if order["audit"]:
-        say(access=access.keep(data, Path(order["audit"]), Path(order["secret"]).read_bytes()))
+        say(access=patients.keep(data, Path(order["audit"]), Path(order["secret"]).read_bytes()))
     fitting.check_metric(study, len(data.classes))
     engine = _engine.Engine(
         model=study.model,
@@ -62,6 +62,7 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         seed=study.seed,
         normalisation=own_scale(data, study),  # nothing is sent, so nothing is noised
     )
+    engine.load_ahead()
     folder = Path(order["folder"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     about = {"study": order["study"], "code": studies.numeric_code(), "cohort": data.cohort_hash}

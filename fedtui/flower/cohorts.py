@@ -12,7 +12,7 @@ from datasets import Dataset
 from datasets._splits import sealed
 from fedtui import study as studies
 from fedtui.errors import DataError
-from fedtui.flower import access, brought, work
+from fedtui.flower import brought, patients, work
 from fedtui.study import Study
 
 
@@ -48,7 +48,7 @@ class Cohorts:
                 "data": data.name,
                 "part": data.part,
                 # In the journal, of which a part is exported: nobody else may guess from it.
-                "cohort": access.cohort(data, self._secret) if self._secret else "",
+                "cohort": patients.cohort(data, self._secret) if self._secret else "",
                 "excluded": data.excluded.patients if data.excluded else 0,
                 "unmatched": data.excluded.unmatched if data.excluded else 0,
             }
@@ -91,7 +91,7 @@ class Cohorts:
             return None
         data = self.load(studies.parse(order["study"].encode()), order["source"])
         if self._listed[0] is not data:
-            self._listed = (data, access.keep(data, Path(order["audit"]), self._secret))
+            self._listed = (data, patients.keep(data, Path(order["audit"]), self._secret))
         return {**self._listed[1], "action": order["do"]}
 
     def loaded(self) -> dict[str, Any] | None:

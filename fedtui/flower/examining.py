@@ -16,7 +16,7 @@ from datasets import DataError, Dataset
 from fedtui import study as studies
 from fedtui.errors import DataError as OperatorDataError
 from fedtui.errors import OperatorError
-from fedtui.flower import access, fitting
+from fedtui.flower import fitting, patients
 from fedtui.study import Study
 from models import ModelError
 
@@ -48,7 +48,7 @@ def examine(order: dict[str, Any]) -> dict[str, Any]:
         "examples": len(data.train),
     }
     if order["secret"] is not None:
-        told["cohort"] = access.cohort(data, Path(order["secret"]).read_bytes())
+        told["cohort"] = patients.cohort(data, Path(order["secret"]).read_bytes())
         groups = {int(g) for s in (data.train, data.validation, data.test) for g in s.groups}
         told["patients"] = len(groups)
     if study is None or (study.schema and study.schema != data.schema_hash):
