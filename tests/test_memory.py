@@ -253,6 +253,7 @@ def test_a_device_that_is_full_is_told_of_before_the_round_is_over_and_once(
 VALIDATED = replace(STUDY, validation=Validation(local=True, fine_tuning=1))
 
 
+@pytest.mark.slow  # the same class by the same trainer as above
 def test_so_is_it_in_a_validation_whose_models_share_what_was_learned(
     small: None, trainer: Trainer, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def test_a_probe_counts_parameters_and_scales_a_round_by_its_steps() -> None:
     [
         ("logistic", "table", 4 * 40 + 4),
         ("gru", "series", 6 * 40 * (4 + 1) + 4),  # values and what is known of them
-        ("cnn", "images", 32 * 32 * 3 + 4 * 40 + 4),
+        pytest.param("cnn", "images", 32 * 32 * 3 + 4 * 40 + 4, marks=pytest.mark.slow),
     ],
 )
 def test_memory_holds_all_examples_as_training_does(model: str, gives: str, bytes_: int) -> None:

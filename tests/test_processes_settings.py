@@ -16,6 +16,11 @@ from fedtui.site import Home
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
 def test_children_never_reach_loopback_through_a_proxy(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

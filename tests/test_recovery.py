@@ -173,7 +173,15 @@ def test_every_crash_point_is_rehearsed() -> None:
     assert set(AT) == set(crash.POINTS) - {"trainer.validating"}  # see test_validation
 
 
-@pytest.mark.parametrize("process", ["agent", "trainer", "coordinator", "supervisor"])
+@pytest.mark.parametrize(
+    "process",
+    [
+        "agent",
+        pytest.param("trainer", marks=pytest.mark.slow),
+        pytest.param("coordinator", marks=pytest.mark.slow),
+        "supervisor",
+    ],
+)
 def test_an_idle_process_that_is_killed_comes_back_and_works(
     rehearsal: Rehearsal, process: str
 ) -> None:

@@ -126,6 +126,7 @@ def test_shares_bring_every_site_to_the_median_or_as_near_as_a_quarter_does(
         assert math.isclose(seconds * share, wanted, rel_tol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_slow_site_does_fewer_steps_and_weighs_less_where_the_study_says_so(
     trio: Federation,
 ) -> None:

@@ -308,6 +308,7 @@ def test_a_study_of_other_sites_is_not_this_sites(home: Home, tmp_path: Path) ->
         operations.train_alone(home, str(file), on_news=lambda _: None)
 
 
+@pytest.mark.slow
 def test_pretrained_weights_of_another_model_are_a_fault_of_that_file(tmp_path: Path) -> None:
     datasets.synthesise("siim_isic", tmp_path / "isic", rows=60)
     weights = tmp_path / "w.safetensors"
