@@ -143,6 +143,10 @@ class Model(Protocol):
         ``_recurrent``, which know their per-example gradients; each is called once a pass, and no
         example may see another: what breaks the first two is refused, the last is not noticed.
 
+        What it computes follows from these arguments and the sources in this folder alone, not from
+        other files or the environment: sites agree on the former by hash, and what is compiled of
+        it is kept under them.
+
         A network may say by ``AT_ONCE`` for how many examples at once a processor is fastest.
         """
         ...

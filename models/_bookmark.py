@@ -87,6 +87,7 @@ def question(*parts: Any) -> str:
         digest.update(repr((part.dtype, part.shape) if array else part).encode())
         if array:
             digest.update(np.ascontiguousarray(part).data)
+        digest.update(b"\0")  # which no ``repr`` holds: (1, 11) is not (11, 1)
     return digest.hexdigest()
 
 

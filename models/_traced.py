@@ -5,7 +5,7 @@ JAX's own cache saves compiling; before it can ask that cache it has to trace th
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from models._device import identities
 Compiled = Callable[..., list[Any]]
 
 _SOURCES = Path(__file__).parent  # of all that a trace is made from, besides libraries
+_MOST = 32  # files, of some 50 kB each
 
 _folder: Path | None = None
 
@@ -38,7 +39,8 @@ class Traced:
     """A function of arrays, compiled at the first call with new shapes.
 
     On one device it is compiled from the trace as a file holds it, whether just traced or read, so
-    that both give the same bits; on several nothing is kept.
+    that both give the same bits. On several nothing is kept, nor of a function that calls back into
+    Python, which no file can hold.
 
     Args:
         step: From trees of arrays, and ``width``, to new ones of its first two, whose memory it
@@ -67,44 +69,47 @@ class Traced:
         """Begin to load what was called last, in this process or another; do not wait for it."""
         if _folder is None or jax.local_device_count() > 1:
             return
-        with contextlib.suppress(OSError):  # files may go at any time
-            files = [*_folder.glob(f"{self._name}-*.traced")]
-            last = max(files, key=lambda file: file.stat().st_mtime, default=None)
-            if last is not None and last not in self._known and (content := _read(last)):
-                self._known.add(last)
-                self._ahead[last] = _loader().submit(_loaded, content)
+        last = next(_newest_first(_folder, f"{self._name}-*"), None)
+        if last is not None and last not in self._known and (traced := _read(last)):
+            self._known.add(last)
+            self._ahead[last] = _loader().submit(_loaded, traced)
 
     def _compiled(self, width: int, tree: Any, shapes: Any, moved: int) -> Compiled:
         def flat(*leaves: Any) -> list[Any]:
             arguments = jax.tree.unflatten(tree, leaves)
             return jax.tree.leaves(self._step(*arguments, width=width))
 
+        plain = jax.jit(flat, donate_argnums=tuple(range(moved)))
         if jax.local_device_count() > 1:  # how arrays lie on them is no part of what is kept
-            return jax.jit(flat, donate_argnums=tuple(range(moved)))
-        name = f"{self._name}-{question(width, str(tree), shapes)}.traced"
-        file = None if _folder is None else _folder / name
-        if file is not None and file in self._ahead:
-            return self._ahead.pop(file).result()
-        content = None
-        if file is not None:
+            return plain
+        traced, file = None, None
+        if _folder is not None:
+            name = f"{self._name}-{question(width, str(tree), shapes)}"
+            file = _folder / f"{name}.traced"
+            ahead = self._ahead.pop(file, None)
+            if ahead is not None and ahead.exception() is None:
+                return ahead.result()
             self._known.add(file)
-            content = _read(file)
-        if content is None:
+            traced = _read(file)
+        if traced is None:
             given = [_aimed(shape, dtype) for shape, dtype in shapes]
-            content = bytes(export.export(jax.jit(flat))(*given).serialize())
+            try:
+                content = bytes(export.export(jax.jit(flat))(*given).serialize())
+            except (NotImplementedError, ValueError):  # what is wrong besides, ``plain`` raises too
+                return plain
             if file is not None:
                 _write(file, content)
-        return _loaded(content)
+            traced = export.deserialize(bytearray(content))
+        return _loaded(traced)
 
     @property
     def _name(self) -> str:
         versions = [library.__version__ for library in (jax, jaxlib, flax, optax, np)]
         settings = sorted(jax.config.values.items())
-        return question(_sources(), versions, settings, identities(), *self._depends)
+        return question(_LOADED, versions, settings, identities(), *self._depends)
 
 
-def _loaded(content: bytes) -> Compiled:
-    traced = export.deserialize(bytearray(content))
+def _loaded(traced: export.Exported) -> Compiled:
     given = [_aimed(one.shape, one.dtype) for one in traced.in_avals]
     taken = tuple(range(len(traced.out_avals)))
     compiled: Compiled = jax.jit(traced.call, donate_argnums=taken).lower(*given).compile()
@@ -120,23 +125,40 @@ def _loader() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "loading a step")
 
 
-@lru_cache
 def _sources() -> str:
     paths = sorted(_SOURCES.rglob("*.py"))
     return question(*[(str(path.relative_to(_SOURCES)), path.read_bytes()) for path in paths])
 
 
-def _read(file: Path) -> bytes | None:
+_LOADED = _sources()  # what this process runs, whatever stands there later
+
+
+def _newest_first(folder: Path, pattern: str) -> Iterator[Path]:
+    found = []
+    for file in folder.glob(f"{pattern}.traced"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            found.append((file.stat().st_mtime, file))
+    return (file for _, file in sorted(found, reverse=True))
+
+
+def _read(file: Path) -> export.Exported | None:
     """What was written; None if nothing was, or it is damaged and the step is traced anew."""
     try:
         content = file.read_bytes()
-        file.touch()  # the last one asked for
     except OSError:
         return None
     digest, trace = content[:32], content[32:]
-    return trace if hashlib.sha256(trace).digest() == digest else None
+    if hashlib.sha256(trace).digest() != digest:
+        return None
+    with contextlib.suppress(OSError):
+        file.touch()  # the last one asked for
+    return export.deserialize(bytearray(trace))
 
 
 def _write(file: Path, trace: bytes) -> None:
+    if _sources() != _LOADED:  # upgraded meanwhile, and the trace perhaps of both
+        return
     with contextlib.suppress(OSError):  # it saves time and no more
         replace(file, hashlib.sha256(trace).digest() + trace)
+        for old in [*_newest_first(file.parent, "*")][_MOST:]:
+            old.unlink(missing_ok=True)

@@ -14,17 +14,9 @@ from fedtui.errors import TrustError
 from fedtui.study import Study
 
 NOW, TODAY = "2026-11-23T10:00:00Z", date(2026, 11, 23)
-
-
 NODES = {name: ec.generate_private_key(ec.SECP384R1()) for name in ("vgr", "halland")}
-
-
 PEOPLE = {name: Ed25519PrivateKey.generate() for name in ("Anna Ek", "Bo Berg")}
-
-
 PUBLIC = {name: (key.public_key(),) for name, key in NODES.items()}
-
-
 APPROVERS = {"vgr": "Anna Ek", "halland": "Bo Berg"}
 
 

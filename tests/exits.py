@@ -21,15 +21,11 @@ from fedtui.flower.work import Key
 from fedtui.journal import Journal
 
 MINIMUM = 10
-
-
 FEATURES = (
     Feature(name="age", unit="years", low=18, high=110),
     Feature(name="smoker", kind="binary", low=0, high=1),
     Feature(name="lactate", unit="mmol/l"),
 )
-
-
 CLASSES = ["alive", "dead"]
 
 

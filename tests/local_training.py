@@ -10,8 +10,6 @@ from models import Training
 from models._engine import Engine
 
 FEATURES = 3
-
-
 few = settings(max_examples=25, deadline=None)  # the first example compiles
 
 

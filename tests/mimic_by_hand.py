@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+MORNING, NIGHT = "2151-01-01 07:00:00", "2151-01-02 05:59:00"
+
 
 def hand(folder: Path, *, chart: str = "", lab: str = "", output: str = "") -> Path:
     """One hundred adults who stay from 06:00 for two days; events are of stay 3000."""
@@ -35,6 +37,3 @@ def hand(folder: Path, *, chart: str = "", lab: str = "", output: str = "") -> P
 
 def chart(item: int, *values: tuple[str, str], word: str = "", stored: str = "") -> str:
     return "".join(f"3000,{time},{stored},{item},{word or v},{v},\n" for time, v in values)
-
-
-MORNING, NIGHT = "2151-01-01 07:00:00", "2151-01-02 05:59:00"

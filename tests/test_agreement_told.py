@@ -18,8 +18,6 @@ from tests.decisions import (
     study,
 )
 
-# In words.
-
 
 def told(agreed: Study, coordinator: str) -> str:
     text = agreement.text(agreement.Paper(study=agreed, today=TODAY, coordinator=coordinator))
@@ -130,8 +128,6 @@ def test_what_differs_between_two_studies_is_found_by_key() -> None:
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40)
-
-
 VALUES = st.recursive(
     st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
     | WORDS,

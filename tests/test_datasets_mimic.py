@@ -1,4 +1,4 @@
-"""MIMIC-IV: the open demo, a made-up copy with every trap, and rows written by hand."""
+"""MIMIC-IV: the open demo, and a made-up copy with every trap."""
 
 import csv
 import gzip

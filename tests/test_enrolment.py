@@ -1,4 +1,4 @@
-"""Enrolment over the real thing: a coordinator's process, TLS, and every way to be refused."""
+"""Enrolment over the real thing: a coordinator's process, TLS, and what its operators do."""
 
 import contextlib
 import json

@@ -298,8 +298,6 @@ WRITTEN = (
     '{"cause":"all 2 rounds done","code":0,"event":"RunEnded","file":"m","outcome":"completed",'
     '"run":"digits-1","sha256":"cd"}}',
 )
-
-
 HASHES = (
     "846620B13C663675D32E74D8565EB1B6D580D987F030B313F8CB728FE4F35FE6",
     "96F97A7CA9591FED8AB57FC939DAD4D326F5C5E485F402E9F7FC2F64393A4B70",

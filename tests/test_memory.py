@@ -234,6 +234,19 @@ def messages(out: io.StringIO, kind: str) -> list[Any]:
     return [m[kind] for m in map(json.loads, out.getvalue().splitlines()) if kind in m]
 
 
+@pytest.mark.parametrize(("pieces", "loads"), [(1, 2), (2, 0)])
+def test_a_step_is_loaded_ahead_unless_memory_asks_for_another(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: int, loads: int
+) -> None:
+    asked: list[Engine] = []
+    monkeypatch.setattr(Engine, "load_ahead", lambda self: asked.append(self))
+
+    trainer.prepare(order(tmp_path, pieces=pieces, initial=False))
+    trainer.train(order(tmp_path, pieces=pieces), io.StringIO())
+
+    assert len(asked) == loads
+
+
 def test_a_device_that_is_full_is_told_of_before_the_round_is_over_and_once(
     small: None, trainer: Trainer, tmp_path: Path
 ) -> None:
@@ -335,6 +348,8 @@ def test_so_is_it_where_a_site_trains_alone(
     def here(home: Home, order: dict[str, Any], on_news: Any) -> Any:
         return alone.train(order, lambda **news: on_news(news))
 
+    loads: list[Engine] = []
+    monkeypatch.setattr(Engine, "load_ahead", lambda self: loads.append(self))
     monkeypatch.setattr(_engine, "use_cache", lambda _: None)
     monkeypatch.setattr(_training, "_carried_out", here)  # in this process, whose device is small
     home, file = Home(tmp_path / "h"), tmp_path / "study.toml"
@@ -348,3 +363,4 @@ def test_so_is_it_where_a_site_trains_alone(
     told = [line for line in done.stderr.splitlines() if line.startswith("round")]
     assert ["parts" in line for line in told] == [True, True, False, False, False]
     assert "each batch is worked out in 4 parts" in told[1]
+    assert len(loads) == 1

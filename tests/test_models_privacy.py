@@ -1,4 +1,4 @@
-"""Record-level privacy: clipping against plain per-example gradients, samples and noise."""
+"""Record-level privacy: clipping against plain per-example gradients, and a step's noise."""
 
 import math
 from collections.abc import Callable

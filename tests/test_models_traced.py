@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     _traced.keep(tmp_path)
     yield tmp_path
     _traced.keep(None)
-    _traced._sources.cache_clear()
 
 
 @pytest.fixture
@@ -79,11 +79,15 @@ def test_the_second_process_traces_nothing_and_comes_to_the_same_bits(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_trace_in_a_file_is_the_step_as_it_is_without(folder: Path) -> None:
-    kept = [stepped(compiled()) for _ in range(2)]
-    _traced.keep(None)
+def test_a_trace_in_a_file_is_the_step_as_jax_compiles_it_without(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = stepped(compiled())
+    files = [*folder.iterdir()]
+    monkeypatch.setattr(_traced.jax, "local_device_count", lambda: 2)
 
-    assert kept == [stepped(compiled())] * 2
+    assert stepped(compiled()) == kept
+    assert [*folder.iterdir()] == files
 
 
 def test_in_a_real_second_process_too(tmp_path: Path) -> None:
@@ -138,14 +142,61 @@ def test_what_was_called_last_is_loaded_in_a_thread_of_its_own(
     assert loads[1] == threading.current_thread().name
 
 
-def test_nothing_is_loaded_ahead_where_nothing_is_kept(folder: Path) -> None:
-    functions = compiled()
-    functions.load_ahead()
-    with_folder = stepped(functions)
+def test_nothing_is_loaded_ahead_where_nothing_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(_traced, "_loader", fails)
+    compiled().load_ahead()
+    stepped(compiled())
+    with pytest.raises(AssertionError):
+        compiled().load_ahead()
     _traced.keep(None)
+
     compiled().load_ahead()
 
-    assert with_folder == stepped(compiled())
+
+def test_what_could_not_be_loaded_ahead_is_loaded_when_it_is_called(
+    folder: Path, traces: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, real = stepped(compiled()), _traced._loaded
+    functions = compiled()
+
+    def fails(traced: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    monkeypatch.setattr(_traced, "_loaded", fails)
+    functions.load_ahead()
+    _traced._loader().submit(int).result()  # behind the one that fails
+    monkeypatch.setattr(_traced, "_loaded", real)
+
+    assert stepped(functions) == expected
+    assert len(traces) == 1
+
+
+def test_a_step_that_calls_back_into_python_is_compiled_and_not_kept(folder: Path) -> None:
+    heard = []
+
+    def step(state: Any, losses: Any, at: Any, *, width: int) -> Any:
+        jax.debug.callback(lambda value: heard.append(int(value)), at)
+        return state + width, losses * 2
+
+    traced = _traced.Traced(step)
+    state, losses = traced(jnp.ones(2), jnp.ones(3), np.int32(7), width=4)
+    jax.effects_barrier()
+
+    assert (state.tolist(), losses.tolist(), heard) == ([5, 5], [2, 2, 2], [7])
+    assert not [*folder.iterdir()]
+
+
+def test_a_mistake_in_a_step_is_told_as_it_is(folder: Path) -> None:
+    def step(state: Any, losses: Any, *, width: int) -> Any:
+        raise ValueError("the model's own")
+
+    with pytest.raises(ValueError, match="the model's own"):
+        _traced.Traced(step)(jnp.ones(2), jnp.ones(3), width=4)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "short", "empty", "a folder"])
@@ -184,16 +235,65 @@ def test_a_changed_source_is_never_served_by_the_trace_of_the_old_one(
     copy = tmp_path / "sources"
     shutil.copytree(_traced._SOURCES, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(_traced, "_SOURCES", copy)
-    _traced._sources.cache_clear()
     stepped(compiled())
     stepped(compiled())
     assert len(traces) == 1, "the same sources elsewhere are the same"
 
     (copy / "cnn.py").write_text((copy / "cnn.py").read_text() + "\n")
-    _traced._sources.cache_clear()
+    monkeypatch.setattr(_traced, "_LOADED", _traced._sources())
     stepped(compiled())
 
     assert len(traces) == 2
+
+
+def test_a_process_that_was_upgraded_under_its_feet_keeps_no_trace(tmp_path: Path) -> None:
+    """It runs the old code; under the new one's name the next process would take it for new."""
+    root, site, folder = Path(__file__).parents[1], tmp_path / "site", tmp_path / "kept"
+    folder.mkdir()
+    for package in ("models", "datasets"):
+        shutil.copytree(
+            root / package, site / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    child = """
+import sys
+from pathlib import Path
+from models import _traced
+sys.path.append(sys.argv[1])
+from tests.test_models_traced import compiled, stepped
+assert _traced._SOURCES == Path.cwd() / "models"
+_traced.keep(Path(sys.argv[2]))
+if sys.argv[3] == "upgraded":
+    with open("models/_program.py", "a") as file:
+        file.write("\\n")
+stepped(compiled())
+print(len([*Path(sys.argv[2]).glob("*.traced")]))
+"""
+
+    def kept(how: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", child, str(root), str(folder), how],
+            cwd=site,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    assert kept("upgraded") == "0"
+    assert kept("as it was") == "1"
+
+
+def test_files_do_not_pile_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_traced, "_MOST", 2)
+    for rows in range(1, 4):
+        stepped(compiled(), rows=rows)
+        for file in folder.glob("*.traced"):
+            os.utime(file, (now := file.stat().st_mtime - 60, now))  # each is older than the next
+    last = {*folder.glob("*.traced")}
+
+    stepped(compiled(), rows=3)
+
+    assert len(last) == 2
+    assert {*folder.glob("*.traced")} == last
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The exit of a site: what may leave, what stands in its place, and what the journal says of it."""
+"""The exit of a site: what may leave, and what stands in its place."""
 
 import sqlite3
 import stat

@@ -114,9 +114,6 @@ def test_words_with_a_personal_number_are_not_sent(pair: Federation) -> None:
         )
 
 
-# Commands.
-
-
 @pytest.fixture
 def passphrase(tmp_path: Path) -> Path:
     file = tmp_path / "passphrase"

@@ -18,8 +18,6 @@ from tests.averages import GOOD, SIZE, average
 
 # Bounds so that rounding of float32 stays below the tolerance of 1e-6: weights of real models.
 NUMBERS = st.floats(-4, 4, width=32)
-
-
 WEIGHTS = st.integers(1, 1_000_000)
 
 

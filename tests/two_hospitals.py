@@ -21,8 +21,6 @@ from tests import federation as fed
 from tests.federation import COORDINATOR, SITE, Federation
 
 PEOPLE = {COORDINATOR: "Anna Ek", SITE: "Bo Berg"}
-
-
 PASSPHRASE = "tolv sura citroner"
 
 

@@ -62,7 +62,6 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         seed=study.seed,
         normalisation=own_scale(data, study),  # nothing is sent, so nothing is noised
     )
-    engine.load_ahead()
     folder = Path(order["folder"])
     folder.mkdir(parents=True, mode=0o700, exist_ok=True)
     about = {"study": order["study"], "code": studies.numeric_code(), "cohort": data.cohort_hash}
@@ -71,6 +70,9 @@ def train(order: dict[str, Any], say: Any) -> dict[str, Any]:
         _first(engine, study, order["weights"]),
         None,
     )
+
+    if reached < study.rounds:
+        engine.load_ahead()
 
     def measured(vector: vectors.Vector, own: vectors.Vector | None) -> dict[str, float | None]:
         found = engine.evaluate(vector, split="test", local=own).metrics

@@ -87,7 +87,7 @@ class Trainer:
                 "bins": datasets.bins(data.train, scale).tolist(),
             }
         engine = self._engine_for(study, order, normalisation=None)
-        engine.load_ahead()
+        _load_ahead(engine, order)
         sums = datasets.statistics(data.train)
         support = datasets.support(data.train)._asdict()
         digest = ""
@@ -113,6 +113,7 @@ class Trainer:
         """One round of local work; the trained vector goes to the order's output file."""
         study = studies.parse(order["study"].encode())
         engine = self._engine_for(study, order, brought.normalisation(order))
+        _load_ahead(engine, order)
         trained = self._trained(
             order,
             out,
@@ -305,6 +306,11 @@ class Trainer:
     def _question(self, order: dict[str, Any], study: Study, engine: Any) -> "Question":
         data = self.cohorts.load(study, order["source"])
         return self._account.question(order, engine, data, brought.local(order, engine.local.size))
+
+
+def _load_ahead(engine: Any, order: dict[str, Any]) -> None:
+    if order.get("pieces", 1) == 1:  # else memory is short, and it is another step that is needed
+        engine.load_ahead()
 
 
 def _seen(steps: int, epoch: int, examples: int, batch: int) -> int:
