@@ -176,7 +176,7 @@ def test_every_crash_point_is_rehearsed() -> None:
 @pytest.mark.parametrize(
     "process",
     [
-        "agent",
+        pytest.param("agent", marks=pytest.mark.slow),
         pytest.param("trainer", marks=pytest.mark.slow),
         pytest.param("coordinator", marks=pytest.mark.slow),
         "supervisor",

@@ -72,10 +72,9 @@ def test_a_site_that_is_late_is_left_out_by_name_and_takes_part_in_the_next_roun
     trio: Federation,
 ) -> None:
     quorum = Quorum(minimum_sites=1, deadline_seconds=DEADLINE_SECONDS, on_deadline="continue")
-    pid = trainer_of(trio.homes[SITE])
     run = trio.start(fed.study(rounds=20, quorum=quorum))
     until(trio.coordinator, lambda e: isinstance(e, events.RoundEnded) and e.run == run)
-    with standing(pid):
+    with standing(trainer_of(trio.homes[SITE])):  # not before: one that was idle has ended
         late = until(
             trio.coordinator,
             lambda e: isinstance(e, events.AnswerRefused) and e.run == run,
