@@ -95,8 +95,8 @@ class Traced:
             given = [_aimed(shape, dtype) for shape, dtype in shapes]
             try:
                 content = bytes(export.export(jax.jit(flat))(*given).serialize())
-            except (NotImplementedError, ValueError):  # what is wrong besides, ``plain`` raises too
-                return plain
+            except (NotImplementedError, ValueError):  # no file can hold it: see the class
+                return plain  # which raises anew what is wrong with the step itself
             if file is not None:
                 _write(file, content)
             traced = export.deserialize(bytearray(content))

@@ -9,7 +9,6 @@ for in FEDTUI_SHARED_DATA (default ../shared/data), five seeds each.
 """
 
 import argparse
-import hashlib
 import os
 import tarfile
 import tempfile
@@ -23,156 +22,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 import datasets
-from datasets import Dataset, Split, Statistics
-from fedtui import disclosure
-from fedtui.flower.vectors import Vector, from_bfloat16, mean, to_bfloat16
+from datasets import Dataset, Split
 from models import Augmentation, Training
-from models._engine import Engine
 from models._intervals import Interval, bootstrap
 from models._metrics import auroc
+from tests.one_process import (
+    Recipe,
+    Scores,
+    alone,
+    at_work,
+    averaged,
+    federated,
+    pooled_logistic,
+    together,
+)
 
 SEEDS = range(5)
-MINIMUM = 10  # patients behind a statistic of round 0, as at a site that changes nothing
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 UNITS = ("micu", "sicu", "cvicu", "ccu", "neuro")
 REFERENCE = {"cleveland": 0.016, "hungarian": -0.005, "switzerland": 0.002, "va": 0.085}
 ROWS = (1_000, 3_000, 10_000)
 HEART = Training(learning_rate=0.1, batch=16)
 MIMIC = Training(learning_rate=0.02, batch=32, l2=0.01)
-
 SKIN_TRAINING = Training(
     optimizer="adam",
     learning_rate=0.001,
     batch=32,
     augmentation=Augmentation(flips=True, turns=True),
 )
-
-Scores = NDArray[np.float64]
-
-
-class Recipe(NamedTuple):
-    """How all sites train."""
-
-    model: str
-    training: Training
-    rounds: int
-
-
 SKIN = Recipe("cnn", SKIN_TRAINING, 8)
 DIGITS = Recipe("mlp", Training(learning_rate=0.01, batch=32, share=0.05), 400)
-
-
-def stream(site: str) -> int:
-    """The site's own number behind its order of examples, as its trainer takes it."""
-    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
-
-
-def agreed(sites: dict[str, Dataset]) -> datasets.Normalisation:
-    """Round 0: what each site's exit tells, added up."""
-    told = [_told(data) for data in sites.values()]
-    pooled = Statistics(*(np.sum(parts, axis=0) for parts in zip(*told, strict=True)))
-    return datasets.agree(pooled, next(iter(sites.values())).features)
-
-
-def _told(data: Dataset) -> Statistics:
-    """One site's sums as it tells them: none of a small cell, and coarse."""
-    sums, behind = datasets.statistics(data.train), datasets.support(data.train)
-    told = np.zeros((len(data.features), 3))
-    for column, feature in enumerate(data.features):
-        counts = feature.kind != "number"
-        people = [behind.patients[column]]
-        if counts:
-            people += [behind.positive[column], behind.negative[column]]
-        if min(people) >= MINIMUM:
-            told[column] = disclosure.coarse(*(float(s[column]) for s in sums), counts=counts)
-    return Statistics(*told.T)
-
-
-def federated(
-    sites: dict[str, Dataset], recipe: Recipe, seed: int, *, halved: bool = False
-) -> dict[str, Scores]:
-    """The joint model's scores on each site's own test rows.
-
-    Args:
-        halved: Whether models travel as bfloat16: the joint one whole, a site's as its change.
-    """
-    engines = at_work(sites, recipe, seed, agreed(sites))
-    joint = averaged(engines, recipe, halved=halved)
-    return {name: logits(engine.predict(joint)) for name, engine in engines.items()}
-
-
-def averaged(engines: dict[str, Engine], recipe: Recipe, *, halved: bool) -> Vector:
-    """The joint model as sites have it after the last round."""
-    joint = next(iter(engines.values())).initial()
-
-    def carried(vector: Vector) -> Vector:
-        return from_bfloat16(to_bfloat16(vector)) if halved else vector
-
-    for number in range(1, recipe.rounds + 1):
-        sent = carried(joint)
-        done = [
-            engines[name].train(sent, round=number, stream=stream(name)) for name in sorted(engines)
-        ]
-        weights = [disclosure.rounded(one.examples) for one in done]
-        joint = mean(
-            [joint + carried(one.vector - sent) if halved else one.vector for one in done], weights
-        )
-    return carried(joint)
-
-
-def alone(sites: dict[str, Dataset], recipe: Recipe, seed: int, own: str) -> dict[str, Scores]:
-    """The same work by one site on its own data and scale; the scores on every site's test rows."""
-    engines = at_work(sites, recipe, seed, agreed({own: sites[own]}))
-    vector = engines[own].initial()
-    for number in range(1, recipe.rounds + 1):
-        vector = engines[own].train(vector, round=number, stream=stream(own)).vector
-    return {name: logits(engine.predict(vector)) for name, engine in engines.items()}
-
-
-def at_work(
-    sites: dict[str, Dataset], recipe: Recipe, seed: int, scale: datasets.Normalisation | None
-) -> dict[str, Engine]:
-    """An engine for each site."""
-    return {
-        name: Engine(
-            model=recipe.model,
-            config={},
-            training=recipe.training,
-            data=data,
-            seed=seed,
-            normalisation=scale,
-        )
-        for name, data in sites.items()
-    }
-
-
-def logits(log_probabilities: NDArray[np.float32]) -> Scores:
-    """Of class 1, float64 [examples]."""
-    wide = log_probabilities.astype(np.float64)
-    found: Scores = wide[:, 1] - wide[:, 0]
-    return found
-
-
-def pooled_logistic(sites: dict[str, Dataset]) -> dict[str, Scores]:
-    """scikit-learn's logistic regression (C = 1) on all sites' training rows together."""
-    from sklearn.linear_model import LogisticRegression
-
-    scale = agreed(sites)
-    x = np.concatenate([datasets.standardise(data.train, scale) for data in sites.values()])
-    y = np.concatenate([data.train.y for data in sites.values()])
-    model = LogisticRegression(C=1.0, max_iter=5000).fit(x, y)
-    return {
-        name: model.decision_function(datasets.standardise(data.test, scale))
-        for name, data in sites.items()
-    }
-
-
-def together(sites: dict[str, Dataset], scores: dict[str, Scores]) -> float:
-    """AUROC over all sites' test rows."""
-    y = np.concatenate([data.test.y for data in sites.values()])
-    found = auroc(y, np.concatenate([scores[name] for name in sites]))
-    assert found is not None
-    return found
 
 
 class Trial(NamedTuple):
@@ -228,8 +107,8 @@ def heart(folder: Path) -> None:
     print("Heart Disease, 920 rows: AUROC on the hospital's own test patients, 5 seeds")
     print(f"{'hospital':<14}{'alone':>8}{'joint':>8}{'gain':>8}   95 % interval     reference")
     for h in HOSPITALS:
-        alone, gap, interval = difference(trials[h])
-        _row(h, alone, gap, interval, f"{REFERENCE[h]:+.3f}")
+        separate, gap, interval = difference(trials[h])
+        _row(h, separate, gap, interval, f"{REFERENCE[h]:+.3f}")
     ours, logistic_, local = (np.array(column) for column in zip(*pooled, strict=True))
     print(f"pooled AUROC: joint {_spread(ours)}, pooled logistic regression {_spread(logistic_)}, "
           f"difference {(ours - logistic_).mean():+.4f}")  # fmt: skip

@@ -27,11 +27,7 @@ from models._leakage_verdict import Leakage, Measured, judge
 from models._privacy import plan
 
 FEATURES = 20
-
-
 ADAM: dict[str, Any] = {"optimizer": "adam", "learning_rate": 3e-3, "batch": 64}
-
-
 MLP: dict[str, Any] = {"hidden": [32]}
 
 

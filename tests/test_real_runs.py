@@ -211,3 +211,16 @@ def test_the_command_trains_a_resnet_on_real_skin_images_alone(tmp_path: Path) -
 
     # In the few minutes that a processor has: .57 to .40 nats, of another seed .67 to .45.
     assert told.after < 0.9 * told.before
+
+
+@pytest.mark.skipif(not (SHARED / "heart_disease").is_dir(), reason="needs heart_disease")
+def test_the_benchmark_of_joint_training_runs_and_what_it_asks_for_holds() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.bench_numbers", "heart"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert (told.count("  held  "), told.count("  MISSED  ")) == (3, 0)

@@ -33,14 +33,8 @@ from tests.federation import Federation, until
 from tests.small_cells import OF_THE_LOG, counted, documents, kind
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
-
-
 FOLDER = Path(os.environ.get("FEDTUI_SHARED_DATA", "../shared/data")).absolute() / "heart_disease"
-
-
 PASSPHRASE = "correct horse battery staple"
-
-
 pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason="FEDTUI_SHARED_DATA has no heart_disease"),
     pytest.mark.timeout(400),
