@@ -7,7 +7,6 @@ and deviation; SGD, rate .05, batch 16, L2 .001, 2 local epochs, 20 rounds, seed
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import subprocess
@@ -16,24 +15,27 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import bench_rounds
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from one_process import Recipe, agreed, at_work, averaged
 from peer_programs import CLIENT, JOB, SCRIPT, SERVER, WORK
 
 import datasets
 from datasets import Dataset, Split
 from fedtui import operations
 from fedtui.flower import checkpoints
-from fedtui.flower.vectors import Vector, mean
+from fedtui.flower.vectors import Vector
 from fedtui.study import Study
 from models import Training
+from models._engine import Engine
 
 ROUNDS, SEEDS = 20, range(10)
 TRAINING = {"learning_rate": 0.05, "batch": 16, "l2": 0.001, "epochs": 2}
+RECIPE = Recipe("logistic", Training(**TRAINING), ROUNDS)
 SITES = ("halland", "sahlgrenska")  # in the order in which the mean is taken
 PARTS = {"sahlgrenska": "1/2", "halland": "2/2"}
 # What FedAvg gave on these very splits in another program, and the pooled data beside it.
@@ -96,30 +98,10 @@ def score(log_probabilities: NDArray[np.float32], y: NDArray[np.int32]) -> Score
     )
 
 
-def stream(site: str) -> int:
-    """The site's own number behind its order of examples, as its trainer takes it."""
-    return int.from_bytes(hashlib.sha256(site.encode()).digest()[:4], "big")
-
-
-def federate(sites: dict[str, Dataset], seed: int) -> tuple[Vector, Any]:
-    """Our own engine and mean in this process; the joint model, and an engine to ask."""
-    from models._engine import Engine
-
-    sums = [datasets.statistics(sites[name].train) for name in SITES]
-    pooled = datasets.Statistics(*(np.sum(part, axis=0) for part in zip(*sums, strict=True)))
-    normalisation = datasets.agree(pooled, sites[SITES[0]].features)
-    engines = {
-        name: Engine(
-            model="logistic", config={}, training=Training(**TRAINING), data=sites[name],
-            seed=seed, normalisation=normalisation,
-        )
-        for name in SITES
-    }  # fmt: skip
-    joint = engines[SITES[0]].initial()
-    for number in range(1, ROUNDS + 1):
-        done = [engines[name].train(joint, round=number, stream=stream(name)) for name in SITES]
-        joint = mean([one.vector for one in done], [one.examples for one in done])
-    return joint, engines[SITES[0]]
+def federate(sites: dict[str, Dataset], seed: int) -> tuple[Vector, Engine]:
+    """Our own engine, exit and mean in this process; the joint model, and an engine to ask."""
+    engines = at_work(sites, RECIPE, seed, agreed(sites))
+    return averaged(engines, RECIPE, halved=False), engines[SITES[0]]
 
 
 def by_seed(seed: int) -> Scores:
